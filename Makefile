@@ -1,0 +1,83 @@
+# Every target makes .venv when there is none and installs what is missing; `make help` lists them.
+#
+#   PYTHON  the Python to build .venv from, 3.11 or newer (default: the first such python3 on the PATH)
+#   ARGS    more arguments for the command, as in: make run ARGS="-p image_path my.jpg"
+
+PYTHON ?=
+ARGS =
+
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+else
+BIN := .venv/bin
+endif
+PY := $(BIN)/python
+STAMP := .venv/.installed
+
+NOTEBOOK_TIMEOUT = 1800
+CELL_TIMEOUT = 300
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test bench lab notebooks lint clean distclean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
+
+install: $(STAMP) ## make .venv and install the project into it (the other targets do so as well)
+
+run: $(STAMP) ## execute the quickstart; your own photo: make run ARGS="-p image_path my.jpg"
+	@$(PY) -m maskerlib.notebooks notebooks/00_quickstart.ipynb runs/quickstart/00_quickstart.ipynb \
+	  --timeout $(NOTEBOOK_TIMEOUT) --produces runs/quickstart/metrics.json --produces figures/quickstart.png $(ARGS)
+
+test: $(STAMP) ## run the tests, then every notebook in its smoke profile
+	@MASKERLIB_PROFILE=smoke $(PY) -m pytest tests notebooks \
+	  --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) $(ARGS)
+
+bench: $(STAMP) ## measure training steps, masks per second and evaluation against plain references
+	@$(PY) benchmarks/train_step.py $(ARGS)
+
+lab: $(STAMP) ## open the notebooks in JupyterLab
+	@$(PY) -m jupyterlab notebooks $(ARGS)
+
+notebooks: $(STAMP) ## execute every notebook and store the outputs in it
+	@for notebook in notebooks/*.ipynb; do \
+	  $(PY) -m maskerlib.notebooks "$$notebook" --in-place --timeout $(NOTEBOOK_TIMEOUT) || exit 1; \
+	done
+
+lint: $(STAMP) ## check the style of all Python files and notebooks
+	@$(PY) -m ruff check . $(ARGS)
+
+clean: ## remove caches and build leftovers; runs/ and .venv stay
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv and runs/ too, with all that was trained
+	@rm -rf .venv runs
+
+# The stamp is written last, so an interrupted installation is taken up again by the next call. A package that was cut
+# off while pip unpacked it has no INSTALLER record yet; it is forgotten first, so that pip unpacks it again.
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; \
+	if ! $(PY) -c pass 2>/dev/null; then \
+	  rm -rf .venv; python=; \
+	  for name in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python); do \
+	    if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python="$$name"; break; fi; \
+	  done; \
+	  if [ -z "$$python" ]; then \
+	    found=$$($(or $(PYTHON),python3) --version 2>/dev/null) || found="not installed"; \
+	    echo "maskerlib needs Python 3.11 or newer, but $(or $(PYTHON),python3) is $$found;" \
+	      "install one and name it: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.12" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "making .venv with $$("$$python" --version)"; \
+	  "$$python" -m venv .venv || { rm -rf .venv; \
+	    echo "$$python cannot make virtual environments; on Debian and Ubuntu install python3-venv" >&2; exit 1; }; \
+	fi; \
+	for info in .venv/lib/python*/site-packages/*.dist-info .venv/Lib/site-packages/*.dist-info; do \
+	  if [ -d "$$info" ] && [ ! -f "$$info/INSTALLER" ]; then rm -rf "$$info"; fi; \
+	done; \
+	rm -rf .venv/lib/python*/site-packages/~* .venv/Lib/site-packages/~*; \
+	$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null; \
+	echo "installing maskerlib and what it needs; the first time takes a few minutes and several GB"; \
+	$(PY) -m pip install --disable-pip-version-check --editable '.[test]' --constraint constraints.txt; \
+	touch $(STAMP)

@@ -1,0 +1,288 @@
+"""One training step of a masker, FIX and CA: maskerlib's against a plain one, on the same weights and images.
+
+The plain step is what one writes first, and what the published code does: float32, contiguous memory, every weight of
+the classifier and of the judge gets a gradient whether it is used or not, both masked views live in one graph, and (CA)
+the classifier's losses on the masked views take passes of their own. Both steps end in the same gradients; that is
+checked before anything is timed.
+"""
+
+import argparse
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from timing import arguments, interleaved, medians, peak_memory
+from torch import Tensor
+from torch.nn import functional as F
+
+from maskerlib.classifiers import Classifier
+from maskerlib.config import INFILLS, MaskerConfig
+from maskerlib.files import write_json
+from maskerlib.masker import Masker, masker_for
+from maskerlib.masks import mask_from_logits
+from maskerlib.objectives import evaluate_objective
+from maskerlib.precision import PRECISIONS, resolve_precision
+from maskerlib.provenance import provenance
+from maskerlib.training import compute_gradients
+from maskerlib.zoo import torchvision_resnet
+
+TARGETS = {"FIX": 3.0, "CA": 2.5}
+"""Reference time / our time that the project wants where bfloat16 is fast."""
+
+TOLERANCE = 1e-4
+"""Largest difference of two fp32 gradients in the same memory layout, as a share of the norm; 1e-7 is usual."""
+
+CHECK_SIZE = 96
+"""Pixels a side at which gradients are compared: the code is the same at every size."""
+
+JUDGES = {"FIX": ("current",), "CA": ("current", "historic")}
+"""Who judges the masked views. In CA half of the steps are judged by an earlier classifier, so each is timed as often."""
+
+
+def plain_gradients(
+    config: MaskerConfig,
+    classifier: Classifier,
+    masker: Masker,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    judge: Classifier | None = None,
+) -> None:
+    """The gradients of `maskerlib.training.compute_gradients`, computed the plain way."""
+    learns = config.mode == "CA"
+    weights = list(classifier.parameters())
+    with torch.set_grad_enabled(learns):
+        logits, activations = classifier.activations(images)
+    if learns:
+        F.cross_entropy(logits, labels).backward()
+        kept = [weight.grad for weight in weights]
+        classifier.zero_grad(set_to_none=True)
+    clean_correct = (logits.detach().argmax(dim=1) == labels).float()
+    mask = mask_from_logits(masker(activations), images.shape[-2:])
+    hidden = INFILLS[config.infill](images, classifier.mean)
+    terms = evaluate_objective(
+        config.objective, judge or classifier, images, mask, labels, clean_correct, hidden
+    )
+    torch.stack(list(terms.values())).sum(dim=0).mean().backward()
+    if learns:
+        for weight, gradient in zip(weights, kept, strict=True):
+            weight.grad = gradient  # what the masker's loss left there is not the classifier's to learn from
+        if judge is None:
+            for side in config.objective.sides():
+                F.cross_entropy(classifier(side.view(images, mask.detach(), hidden)), labels).backward()
+
+
+class Stepper:
+    """A masker, a classifier, a judge and their optimisers, set up for our step or for the plain one."""
+
+    def __init__(
+        self,
+        config: MaskerConfig,
+        start: Classifier,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        ours: bool,
+        layout: torch.memory_format | None = None,
+    ) -> None:
+        device, learns = images.device, config.mode == "CA"
+        layout = layout or (torch.channels_last if ours else torch.contiguous_format)
+        self.config, self.labels, self.ours = config, labels, ours
+        self.gradients = compute_gradients if ours else plain_gradients
+        self.images = images.to(memory_format=layout)
+        self.classifier = copy.deepcopy(start).to(device).to(memory_format=layout)
+        self.judge = copy.deepcopy(self.classifier).eval().requires_grad_(not ours)
+        self.classifier.train(learns).requires_grad_(learns or not ours)
+        self.masker = masker_for(start, config.layers, width=config.width, seed=config.seed)
+        self.masker = self.masker.to(device).to(memory_format=layout).train()
+        decay = config.weight_decay
+        self.optimisers: list[torch.optim.Optimizer] = [
+            torch.optim.Adam(self.masker.parameters(), lr=config.masker_lr, weight_decay=decay)
+        ]
+        if learns:
+            self.optimisers.append(
+                torch.optim.SGD(
+                    self.classifier.parameters(), lr=config.classifier_lr, momentum=config.momentum, weight_decay=decay
+                )
+            )
+
+    def compute(self, judge: str) -> None:
+        """The gradients of one step, fresh."""
+        for module in (self.classifier, self.masker, self.judge):
+            module.zero_grad(set_to_none=True)
+        chosen = self.judge if judge == "historic" else None
+        self.gradients(self.config, self.classifier, self.masker, self.images, self.labels, judge=chosen)
+
+    def step(self, judge: str) -> None:
+        """The gradients, then the weights."""
+        self.compute(judge)
+        torch.nn.utils.clip_grad_norm_(self.masker.parameters(), self.config.clip_norm)
+        for optimiser in self.optimisers:
+            optimiser.step()
+
+    def gradient(self) -> dict[str, Tensor]:
+        """All gradients of the masker, and of the classifier where it learns, in one vector each."""
+        parts: dict[str, torch.nn.Module] = {"masker": self.masker}
+        if self.config.mode == "CA":
+            parts["classifier"] = self.classifier
+        return {
+            name: torch.cat([weight.grad.double().flatten() for weight in part.parameters()])
+            for name, part in parts.items()
+        }
+
+
+def problem(options: argparse.Namespace, size: int) -> tuple[Classifier, Tensor, Tensor]:
+    """A ResNet with random weights and settled batch norms, random images, and labels of which one in four is wrong."""
+    device = torch.device(options.device)
+    names = tuple(f"class {number}" for number in range(options.classes))
+    classifier = torchvision_resnet(options.network, class_names=names, seed=options.seed).to(device)
+    generator = torch.Generator().manual_seed(options.seed)
+    images = torch.rand(options.batch, 3, size, size, generator=generator).to(device)
+    norms = [module for module in classifier.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0  # running statistics = those of this batch: activations of an ordinary size
+    with torch.no_grad():
+        labels = classifier.train()(images).argmax(dim=1)
+    for norm in norms:
+        norm.momentum = 0.1
+    labels[::4] = (labels[::4] + 1) % options.classes
+    return classifier, images, labels
+
+
+def settings(mode: str, options: argparse.Namespace, precision: str) -> MaskerConfig:
+    """The study's final model."""
+    return MaskerConfig.final(mode, batch_size=options.batch, seed=options.seed, precision=precision)
+
+
+def gradient_difference(mode: str, options: argparse.Namespace) -> dict[str, float]:
+    """|our gradient - the plain one| / |the plain one| by network, both fp32 and contiguous; the worst over the judges.
+
+    In one layout the two agree to rounding. In two layouts the sums are taken in another order, and a ReLU that is
+    nearly 0 may fall on the other side: with random weights that moves the gradient by about 1 %, as far as either is from
+    float64. It would hide a mistake of that size, so the layout is left out here.
+    """
+    classifier, images, labels = problem(options, min(options.size, CHECK_SIZE))
+    worst: dict[str, float] = {}
+    for judge in JUDGES[mode]:
+        found = []
+        for ours in (True, False):
+            config = settings(mode, options, "fp32")
+            stepper = Stepper(config, classifier, images, labels, ours=ours, layout=torch.contiguous_format)
+            stepper.compute(judge)
+            found.append(stepper.gradient())
+        for name, plain in found[1].items():
+            difference = float((found[0][name] - plain).norm() / plain.norm())
+            worst[name] = max(worst.get(name, 0.0), difference)
+    for name, difference in worst.items():
+        if not difference <= TOLERANCE:
+            raise RuntimeError(
+                f"{mode}: the gradients of the {name} differ by {difference:.1e} of their norm, expected {TOLERANCE} at "
+                "most; the two steps do not compute the same thing, so their times cannot be compared"
+            )
+    return worst
+
+
+def step_memory(mode: str, ours: bool, options: argparse.Namespace) -> float | None:
+    """MB that one step (CA: with the current classifier as judge) needs above what its networks take; for a new process."""
+    stepper = Stepper(settings(mode, options, options.precision), *problem(options, options.size), ours=ours)
+    return peak_memory(lambda: stepper.step("current"), torch.device(options.device))
+
+
+def step_memory_apart(mode: str, ours: bool, options: argparse.Namespace) -> float | None:
+    """`step_memory` in a process of its own."""
+    command = [sys.executable, __file__, "--memory-of", mode, "ours" if ours else "reference"]
+    for name in ("device", "threads", "network", "classes", "size", "batch", "seed", "precision"):
+        command += [f"--{name}", str(getattr(options, name))]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    if answer.returncode:
+        reason = (answer.stderr.strip() or "no message").splitlines()[-1]
+        raise RuntimeError(f"{mode}: the process that measures memory failed ({reason})")
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+def measure(mode: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Everything about one mode: the check, the times in turn, the memory."""
+    difference = gradient_difference(mode, options)
+    start = problem(options, options.size)
+    steppers = {
+        side: Stepper(settings(mode, options, options.precision), *start, ours=side == "ours")
+        for side in ("ours", "reference")
+    }
+    work: dict[str, Callable[[], object]] = {
+        f"{side} {judge}": (lambda stepper=stepper, judge=judge: stepper.step(judge))
+        for judge in JUDGES[mode]
+        for side, stepper in steppers.items()
+    }
+    seconds = interleaved(work, options.rounds, torch.device(options.device))
+    typical = medians(seconds)
+    step = {
+        side: sum(typical[f"{side} {judge}"] for judge in JUDGES[mode]) / len(JUDGES[mode]) for side in steppers
+    }
+    memory = {side: step_memory_apart(mode, side == "ours", options) for side in steppers}
+    return {
+        "ratio": step["reference"] / step["ours"],
+        "seconds": step,
+        "rounds": seconds,
+        "peak memory MB": memory,
+        "gradient difference": difference,
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print, write."""
+    parser = arguments(__doc__.splitlines()[0], "runs/bench/train_step.json")
+    parser.add_argument("--network", default="resnet50", help="a torchvision ResNet")
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--size", type=int, default=224, help="pixels a side")
+    parser.add_argument("--batch", type=int, default=8, help="images a step")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds that are timed, after one that is not")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="of our step; the plain one is fp32")
+    parser.add_argument("--modes", nargs="+", default=list(TARGETS), choices=list(TARGETS))
+    parser.add_argument("--memory-of", nargs=2, metavar=("MODE", "SIDE"), help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    torch.set_num_threads(options.threads)
+    if options.memory_of:
+        mode, side = options.memory_of
+        print(json.dumps(step_memory(mode, side == "ours", options)))
+        return
+
+    precision = resolve_precision(options.precision, options.device)
+    result: dict[str, Any] = {mode: measure(mode, options) for mode in options.modes}
+    result |= {
+        "precision": precision,
+        "targets": TARGETS,
+        "targets hold for": "hardware with bfloat16 units; compare only a run whose precision is bf16",
+        "settings": {key: value for key, value in vars(options).items() if key not in ("out", "memory_of")},
+        "provenance": provenance(seeds=[options.seed]),
+    }
+    write_json(options.out, result)
+    report(result, options)
+
+
+def report(result: dict[str, Any], options: argparse.Namespace) -> None:
+    """The numbers in words."""
+    print(f"training step, {options.network} at {options.size}, batch {options.batch}, on {options.device}")
+    for mode in options.modes:
+        found = result[mode]
+        seconds, memory = found["seconds"], found["peak memory MB"]
+        sizes = "; ".join(f"{side} {'?' if size is None else round(size)}" for side, size in memory.items())
+        print(
+            f"  {mode}: {found['ratio']:.2f} x the plain step ({seconds['ours']:.3f} s against "
+            f"{seconds['reference']:.3f} s); peak memory in MB: {sizes}"
+        )
+    targets = ", ".join(f"{mode} {TARGETS[mode]}" for mode in options.modes)
+    if result["precision"] == "bf16":
+        print(f"  ours ran in bf16; targets: {targets}")
+    else:
+        print(f"  ours ran in fp32, like the plain step: this device has no fast bfloat16, for which the targets ({targets}) are")
+    print(f"  written to {Path(options.out)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""The masker: a small network that draws a mask from a classifier's activations (Phang et al., figure 1B).
+
+Each chosen layer is brought to `width` channels by a 1x1 convolution, normalised, rectified and upsampled to the grid of
+the classifier's first layer; one 3x3 convolution over all of them gives the logits of the mask.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskerlib.classifiers import Classifier, frozen
+from maskerlib.masks import mask_from_logits
+
+__all__ = ["Masker", "masker_for", "masker_method"]
+
+
+class Masker(nn.Module):
+    """Activations of some layers -> logits of a mask.
+
+    Args:
+        channels: {layer name: channels} of the layers that the masker reads, shallow to deep.
+        grid: the layer whose height and width the mask's grid has: the classifier's first.
+        width: channels that each layer is reduced to.
+
+    As in the study, the grid layer itself enters as it is, without a convolution, when other layers are read as well.
+    """
+
+    def __init__(self, channels: Mapping[str, int], *, grid: str, width: int = 64) -> None:
+        super().__init__()
+        if not channels:
+            raise ValueError("a masker needs at least one layer to read; channels is empty")
+        self.layers = tuple(channels)
+        self.grid = grid
+        self.reduce = nn.ModuleList()
+        total = 0
+        for layer, count in channels.items():
+            if layer == grid and len(channels) > 1:
+                self.reduce.append(nn.Identity())
+                total += count
+            else:
+                self.reduce.append(nn.Sequential(nn.Conv2d(count, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()))
+                total += width
+        self.draw = nn.Conv2d(total, 1, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(self.draw.bias)
+
+    def forward(self, activations: Mapping[str, Tensor]) -> Tensor:
+        """Logits (B, 1, h, w), float32, of a mask on the grid layer's h x w cells.
+
+        `activations` is what `Classifier.activations` returns: at least the layers of this masker and its grid layer.
+        Raises ValueError naming a layer that is missing.
+        """
+        for layer in (*self.layers, self.grid):
+            if layer not in activations:
+                raise ValueError(f"layer {layer!r} is not among the activations {tuple(activations)}; is this its classifier?")
+        grid = activations[self.grid].shape[-2:]
+        reduced = [
+            F.interpolate(reduce(activations[layer]), size=grid, mode="bilinear", align_corners=False)
+            for layer, reduce in zip(self.layers, self.reduce, strict=True)
+        ]
+        return self.draw(torch.cat(reduced, dim=1)).float()
+
+
+def masker_for(classifier: Classifier, layers: Sequence[str] | None = None, *, width: int = 64, seed: int = 0) -> Masker:
+    """A new masker for `classifier`, with weights from `seed`.
+
+    `layers` None means the two deepest, which the study found to be enough. Raises ValueError for a layer that is not
+    among `classifier.layers`.
+    """
+    if not classifier.layers:
+        raise ValueError(f"{classifier.name} names no layers to read; build it with layers=(...)")
+    known = classifier.layer_channels()
+    chosen = tuple(layers) if layers is not None else classifier.layers[-2:]
+    for layer in chosen:
+        if layer not in known:
+            raise ValueError(f"layer {layer!r} is not read from {classifier.name}; choose from {', '.join(known)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Masker({layer: known[layer] for layer in chosen}, grid=classifier.layers[0], width=width)
+
+
+def masker_method(masker: Masker) -> Callable[[Tensor, Tensor | None, Classifier], Tensor]:
+    """The masker as a saliency method: (images, targets, classifier) -> masks (B, 1, H, W) in [0, 1].
+
+    The targets are not looked at: the study's masker sees neither the label nor the predicted class.
+    """
+
+    def method(images: Tensor, targets: Tensor | None, classifier: Classifier) -> Tensor:
+        with torch.no_grad(), frozen(classifier), frozen(masker):
+            _, activations = classifier.activations(images)
+            return mask_from_logits(masker(activations), images.shape[-2:])
+
+    return method

@@ -1,0 +1,85 @@
+"""What a mask is: logits on a coarse grid, made a mask, blended with an image, and measured.
+
+A mask m has shape (B, 1, H, W) and values in [0, 1], high where the image is needed. It is always made the same way,
+whoever draws it: logits on a coarse grid, a sigmoid, an upsampling to the image. Equation 1 of Phang et al. optimises
+such logits for one image; equation 2 lets a masker network compute them.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms import functional as TF
+
+__all__ = ["Infill", "area", "blur", "mask_from_logits", "masked_in", "masked_out", "mean_colour", "total_variation"]
+
+Infill = Callable[[Tensor, Tensor], Tensor]
+"""(images (B, 3, H, W), mean colour (1, 3, 1, 1)) -> what stands where a pixel is hidden, (B, 3, H, W) or (1, 3, 1, 1)."""
+
+
+def mask_from_logits(logits: Tensor, size: tuple[int, int], *, upsampling: str = "nearest") -> Tensor:
+    """The mask (B, 1, H, W) of logits (B, 1, h, w): sigmoid, then upsampling ("nearest" or "bilinear") to `size`.
+
+    The study uses "nearest" for trained maskers. "bilinear" draws smooth edges, which suits one mask per image.
+    """
+    if logits.dim() != 4 or logits.shape[1] != 1:
+        raise ValueError(f"mask logits have shape {tuple(logits.shape)}, expected (B, 1, h, w)")
+    if upsampling not in ("nearest", "bilinear"):
+        raise ValueError(f"upsampling {upsampling!r} is unknown; choose nearest or bilinear")
+    options = {"align_corners": False} if upsampling == "bilinear" else {}
+    return F.interpolate(logits.sigmoid(), size=size, mode=upsampling, **options)
+
+
+def masked_in(images: Tensor, masks: Tensor, hidden: Tensor) -> Tensor:
+    """The image seen through the mask, m x + (1 - m) z: only what the mask keeps (B, 3, H, W)."""
+    return hidden + masks * (images - hidden)
+
+
+def masked_out(images: Tensor, masks: Tensor, hidden: Tensor) -> Tensor:
+    """The image with the mask removed, (1 - m) x + m z: all but what the mask keeps (B, 3, H, W)."""
+    return images + masks * (hidden - images)
+
+
+def mean_colour(images: Tensor, mean: Tensor) -> Tensor:
+    """The plainest infill z: the data set's mean colour, which is zero after the classifier's normalisation."""
+    return mean
+
+
+def blur(sigma: float = 20.0, *, at: int = 224) -> Infill:
+    """An infill that shows a Gaussian blur of the image (Fong & Vedaldi, 2017).
+
+    `sigma` is in pixels of an image whose shorter side is `at`, and is scaled to the size of the images it meets.
+    """
+    if not 0 < sigma < float("inf"):
+        raise ValueError(f"sigma {sigma} must be above 0 pixels")
+
+    def infill(images: Tensor, mean: Tensor) -> Tensor:
+        short = min(images.shape[-2:])
+        scaled = sigma * short / at
+        radius = min(int(3 * scaled + 0.5), short - 1)  # reflection padding reaches at most across the image
+        across = TF.gaussian_blur(images, [2 * radius + 1, 1], [scaled] * 2)  # one axis at a time: far fewer products
+        return TF.gaussian_blur(across, [1, 2 * radius + 1], [scaled] * 2)
+
+    return infill
+
+
+def area(masks: Tensor) -> Tensor:
+    """a, the mean of each mask over its pixels: (B,), a share of the image in [0, 1]."""
+    return masks.mean(dim=(1, 2, 3))
+
+
+def total_variation(masks: Tensor) -> Tensor:
+    """Squared differences of neighbours plus 0.3 times the squared border values: (B,), 0 for an empty mask, lower = smoother.
+
+    The sum is taken in units of a 224-pixel image: horizontal differences are weighted by 224 / H, vertical ones by
+    224 / W, and the borders like the edges that they are. A mask therefore costs the same on a grid of 48 cells, on the
+    96 pixels that these cells cover and on 224, and the sum equals the release's at 224 (times the 1/2 that belongs to
+    its weight). Source: Fong & Vedaldi (2017) for the term, the code release of Phang et al. for the border.
+    """
+    height, width = masks.shape[-2:]
+    vertical = masks.diff(dim=2).square().sum(dim=(1, 2, 3))
+    horizontal = masks.diff(dim=3).square().sum(dim=(1, 2, 3))
+    rows = masks[:, :, [0, -1], :].square().sum(dim=(1, 2, 3))
+    columns = masks[:, :, :, [0, -1]].square().sum(dim=(1, 2, 3))
+    return (224 / width) * (vertical + 0.3 * rows) + (224 / height) * (horizontal + 0.3 * columns)

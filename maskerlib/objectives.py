@@ -1,0 +1,235 @@
+"""What a mask should do: every objective of the study, and the one function that adds them up.
+
+Notation (Phang et al., 2021, section 3): p = softmax(F(.)), CE = cross-entropy with the label y, Ent = entropy of p,
+a = mean of the mask m, and three brackets that carry no gradient: c0 = [argmax F(x) = y], c_in = [argmax F(masked-in) = y],
+c_out = [argmax F(masked-out) != y]. Per image, equation 1 minimises over m
+
+    w_in * L_in(F(m x), y) - lambda_in * relu(c_in - a)                    the masked-in side
+    + w_out * L_out(F((1 - m) x), y) - lambda_out * relu(c0 c_out - a)     the masked-out side
+    + lambda_tv * TV(m) / 2
+
+Equation 2 is its mean over a batch, with m = M(x). Both go through `evaluate_objective` here: where the mask comes from
+is no concern of the objective.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from maskerlib import masks
+
+__all__ = ["MASKED_IN", "MASKED_OUT", "Objective", "Side", "entropy", "evaluate_objective", "objective_backward"]
+
+Term = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy of softmax(logits) in nats: (B, C) -> (B,), between 0 and log C."""
+    log_p = logits.log_softmax(dim=1)
+    return -(log_p.exp() * log_p).sum(dim=1)
+
+
+def max_class(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
+    """MaxClass: CE with the label, (B,). Low when the class is still recognised."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def min_entropy(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
+    """MinEnt: the entropy of the prediction, (B,). Low when the classifier is sure, of whatever class."""
+    return entropy(logits)
+
+
+def min_class(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
+    """MinClass: -CE with the label, (B,). Low, without a bound, when the class is ruled out."""
+    return -F.cross_entropy(logits, labels, reduction="none")
+
+
+def max_entropy(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
+    """MaxEnt: -c0 Ent, (B,), in [-log C, 0]. Low when nothing is left to decide by; only images that are right when clean count."""
+    return -clean_correct * entropy(logits)
+
+
+def forward_kl(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
+    """c0 KL(u || p) to the uniform class prior u, (B,), 0 or more. Punishes any class that is ruled out."""
+    return clean_correct * (-logits.log_softmax(dim=1).mean(dim=1) - math.log(logits.shape[1]))
+
+
+def backward_kl(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
+    """c0 KL(p || u) to the uniform class prior u, (B,), in [0, log C]: MaxEnt with its minimum moved to 0."""
+    return clean_correct * (math.log(logits.shape[1]) - entropy(logits))
+
+
+MASKED_IN: dict[str, Term] = {"max_class": max_class, "min_ent": min_entropy}
+MASKED_OUT: dict[str, Term] = {
+    "min_class": min_class,
+    "max_ent": max_entropy,
+    "forward_kl": forward_kl,
+    "backward_kl": backward_kl,
+}
+
+_CROSS_ENTROPY_SIGN: dict[Term, float] = {max_class: 1.0, min_class: -1.0}
+"""Terms that are the cross-entropy up to a sign: a classifier that trains on it gets its gradient in the same pass."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the objective: how the image is shown, what is asked of the prediction, when a small mask is rewarded."""
+
+    name: str
+    view: Callable[[Tensor, Tensor, Tensor], Tensor]
+    term: Term
+    weight: float
+    size: float
+
+    def terms(self, logits: Tensor, labels: Tensor, areas: Tensor, clean_correct: Tensor) -> tuple[Tensor, Tensor]:
+        """The weighted term of the prediction and the size term of the mask, each (B,); see the module's equation."""
+        right = (logits.argmax(dim=1) == labels).float()
+        earned = right if self.name == "in" else clean_correct * (1 - right)
+        return self.weight * self.term(logits, labels, clean_correct), -self.size * (earned - areas).relu()
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The choice of objective: names of the terms, their weights, and the three regularisers.
+
+    The defaults are the study's final model (MaxClass (I) + MaxEnt (O)) for FIX; CA takes `size_out` 15.
+
+    Args:
+        masked_in: "max_class", "min_ent" or None for no masked-in side.
+        masked_out: "max_ent", "min_class", "forward_kl", "backward_kl" or None for no masked-out side.
+        weight_in, weight_out: w_in and w_out.
+        size_in, size_out: lambda_in and lambda_out; each acts only together with its side.
+        tv: lambda_tv. The release adds 0.001 once a side, which is 0.002 here.
+
+    Raises ValueError for an unknown name, no side at all, or a negative or non-finite weight.
+    """
+
+    masked_in: str | None = "max_class"
+    masked_out: str | None = "max_ent"
+    weight_in: float = 1.0
+    weight_out: float = 1.0
+    size_in: float = 1.0
+    size_out: float = 10.0
+    tv: float = 0.002
+
+    def __post_init__(self) -> None:
+        for side, terms in (("masked_in", MASKED_IN), ("masked_out", MASKED_OUT)):
+            value = getattr(self, side)
+            if value is not None and value not in terms:
+                raise ValueError(f"{side}={value!r} is unknown; choose one of {', '.join(terms)} or None")
+        if self.masked_in is None and self.masked_out is None:
+            raise ValueError("an objective needs masked_in, masked_out or both; both are None")
+        for name in ("weight_in", "weight_out", "size_in", "size_out", "tv"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name}={value!r} must be a finite number of 0 or more")
+
+    def sides(self) -> Iterator[Side]:
+        """The masked-in and the masked-out side, as far as the objective has them."""
+        if self.masked_in is not None:
+            yield Side("in", masks.masked_in, MASKED_IN[self.masked_in], self.weight_in, self.size_in)
+        if self.masked_out is not None:
+            yield Side("out", masks.masked_out, MASKED_OUT[self.masked_out], self.weight_out, self.size_out)
+
+    def smoothness(self, mask: Tensor) -> Tensor:
+        """lambda_tv * TV(m) / 2, (B,)."""
+        return self.tv * masks.total_variation(mask) / 2
+
+
+def evaluate_objective(
+    objective: Objective,
+    judge: Callable[[Tensor], Tensor],
+    images: Tensor,
+    mask: Tensor,
+    labels: Tensor,
+    clean_correct: Tensor,
+    hidden: Tensor,
+) -> dict[str, Tensor]:
+    """Equation 1, term by term: a dict of per-image losses (B,) whose sum is the objective.
+
+    Args:
+        objective: which terms, and their weights.
+        judge: images (B, 3, H, W) -> logits (B, C); the classifier, or a member of its pool.
+        images: (B, 3, H, W) in [0, 1].
+        mask: (B, 1, H, W) in [0, 1].
+        labels: (B,) int64, y.
+        clean_correct: (B,) float, c0: 1 where the clean image is classified as y.
+        hidden: (B, 3, H, W) or (1, 3, 1, 1), what stands where the image is hidden.
+
+    Returns the keys "in", "size_in" (with a masked-in side), "out", "size_out" (with a masked-out side) and "tv".
+    Raises ValueError for a mask or labels of another shape.
+    """
+    _check_shapes(images, mask, labels)
+    terms: dict[str, Tensor] = {}
+    for side in objective.sides():
+        logits = judge(side.view(images, mask, hidden))
+        terms[side.name], terms[f"size_{side.name}"] = side.terms(logits, labels, masks.area(mask), clean_correct)
+    terms["tv"] = objective.smoothness(mask)
+    return terms
+
+
+def objective_backward(
+    objective: Objective,
+    judge: Callable[[Tensor], Tensor],
+    images: Tensor,
+    mask: Tensor,
+    labels: Tensor,
+    clean_correct: Tensor,
+    hidden: Tensor,
+    *,
+    train: list[Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """Back-propagate the batch mean of `evaluate_objective` into whatever drew `mask`, one side at a time.
+
+    The gradient is that of the plain sum; but each side's graph is freed before the next is built, so that the memory is
+    that of one pass through the judge. Arguments and result are those of `evaluate_objective`, the result detached.
+
+    `train` lists weights of the judge that learn beside the mask (CA): the mean cross-entropy of each masked view is
+    back-propagated into their `.grad`, with the mask held constant. Nothing else of the judge receives a gradient.
+    """
+    _check_shapes(images, mask, labels)
+    leaf = mask.detach().requires_grad_()
+    total = torch.zeros_like(leaf)
+    terms: dict[str, Tensor] = {}
+    for side in objective.sides():
+        logits = judge(side.view(images, leaf, hidden))
+        areas = masks.area(leaf)
+        term, size = side.terms(logits, labels, areas, clean_correct)
+        if train is None:
+            total += torch.autograd.grad((term + size).mean(), leaf)[0]
+        else:
+            cross_entropy = F.cross_entropy(logits, labels)
+            sign = _CROSS_ENTROPY_SIGN.get(side.term)
+            if sign is not None:
+                from_network, *from_weights = torch.autograd.grad(cross_entropy, [leaf, *train], allow_unused=True)
+                from_network = side.weight * sign * from_network
+            else:
+                from_network = torch.autograd.grad(term.mean(), leaf, retain_graph=True)[0]
+                from_weights = list(torch.autograd.grad(cross_entropy, train, allow_unused=True))
+            total += from_network + torch.autograd.grad(size.mean(), leaf)[0]
+            _accumulate(train, from_weights)
+        terms[side.name], terms[f"size_{side.name}"] = term.detach(), size.detach()
+    smoothness = objective.smoothness(leaf)
+    total += torch.autograd.grad(smoothness.mean(), leaf)[0]
+    terms["tv"] = smoothness.detach()
+    mask.backward(total)
+    return terms
+
+
+def _check_shapes(images: Tensor, mask: Tensor, labels: Tensor) -> None:
+    expected = (len(images), 1, *images.shape[-2:])
+    if tuple(mask.shape) != expected:
+        raise ValueError(f"the mask has shape {tuple(mask.shape)}, expected {expected} for images {tuple(images.shape)}")
+    if labels.shape != images.shape[:1]:
+        raise ValueError(f"labels have shape {tuple(labels.shape)}, expected ({len(images)},): one an image")
+
+
+def _accumulate(weights: list[Tensor], gradients: list[Tensor | None]) -> None:
+    for weight, gradient in zip(weights, gradients, strict=True):
+        if gradient is None:  # a weight that the forward pass does not use, such as an auxiliary head's
+            continue
+        weight.grad = gradient if weight.grad is None else weight.grad + gradient

@@ -1,0 +1,167 @@
+"""Figures: photographs through masks, maps side by side, training curves, one table drawn as bars.
+
+Every function returns a `matplotlib.figure.Figure` that is closed in pyplot, so a notebook shows it once, as the value of
+its cell; `save_figure` writes it as a whole file or not at all.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from torch import Tensor
+from torch.nn import functional as F
+
+from maskerlib.files import atomic_path
+
+__all__ = [
+    "bar_table",
+    "image_grid",
+    "map_grid",
+    "objects_and_masks",
+    "overlay",
+    "save_figure",
+    "story",
+    "training_curves",
+    "views_grid",
+]
+
+
+def _pixels(image: Tensor) -> np.ndarray:
+    """(3, H, W) or (1, H, W) in [0, 1] -> an array that imshow takes."""
+    array = image.detach().float().cpu().clamp(0, 1).numpy()
+    return array[0] if array.shape[0] == 1 else array.transpose(1, 2, 0)
+
+
+def overlay(image: Tensor, saliency: Tensor) -> Tensor:
+    """The image (3, H, W) in grey with the map (1, H, W) over it in colour: (3, H, W) in [0, 1]."""
+    heat = plt.get_cmap("inferno")(saliency[0].detach().float().cpu().clamp(0, 1).numpy())[..., :3]
+    grey = image.detach().float().cpu().mean(dim=0, keepdim=True)
+    return 0.45 * grey.expand(3, -1, -1) + 0.55 * grey.new_tensor(heat).permute(2, 0, 1)
+
+
+def _show(axes: Axes, image: Tensor, title: str = "", box: Tensor | None = None) -> None:
+    axes.imshow(_pixels(image), cmap="inferno", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title(title, fontsize=8, pad=3)
+    if box is not None:
+        x0, y0, x1, y1 = (float(value) - 0.5 for value in box)
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="lime", linewidth=1.2))
+
+
+def image_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[Sequence[str]], *, width: float = 1.7) -> Figure:
+    """Images (3, H, W) or maps (1, H, W) in rows and columns, each under its title; `width` in inches per image."""
+    columns = max(len(row) for row in rows)
+    figure, axes = plt.subplots(len(rows), columns, figsize=(width * columns, 1.13 * width * len(rows)), squeeze=False)
+    for line, row, names in zip(axes, rows, titles, strict=True):
+        for axis in line:
+            axis.set_axis_off()
+        for axis, image, name in zip(line, row, names, strict=False):
+            _show(axis, image, name)
+    return _finish(figure)
+
+
+def views_grid(
+    images: Tensor, saliency: Tensor, seen_in: Tensor, seen_out: Tensor, captions: Mapping[str, Sequence[str]]
+) -> Figure:
+    """One column an image; rows: the image, its map, the masked-in and the masked-out view.
+
+    `captions` maps "image", "map", "in" and "out" to one line an image.
+    """
+    maps = [overlay(image, mask) for image, mask in zip(images, saliency, strict=True)]
+    rows = [list(images), maps, list(seen_in), list(seen_out)]
+    return image_grid(rows, [captions[name] for name in ("image", "map", "in", "out")])
+
+
+def map_grid(images: Tensor, boxes: Sequence[Tensor], maps: Mapping[str, Tensor], names: Sequence[str]) -> Figure:
+    """One row an image, with its true box; then one column a method, the maps (B, 1, H, W) in one colour scale from 0 to 1."""
+    figure, axes = plt.subplots(
+        len(images), 1 + len(maps), figsize=(1.35 * (1 + len(maps)), 1.45 * len(images)), squeeze=False
+    )
+    for index, line in enumerate(axes):
+        _show(line[0], images[index], names[index], boxes[index][0] if len(boxes[index]) else None)
+        for axis, (method, saliency) in zip(line[1:], maps.items(), strict=True):
+            _show(axis, saliency[index], method if index == 0 else "")
+    return _finish(figure)
+
+
+def training_curves(histories: Mapping[str, Mapping[str, Sequence[float]]], names: Sequence[str], *, smooth: int = 20) -> Figure:
+    """One panel a quantity in `names`, one line a run; a running mean over `smooth` steps."""
+    figure, axes = plt.subplots(1, len(names), figsize=(2.6 * len(names), 2.1), squeeze=False)
+    for axis, name in zip(axes[0], names, strict=True):
+        for run, history in histories.items():
+            if name in history:
+                values = pd.Series(list(history[name]))
+                axis.plot(values.rolling(smooth, min_periods=1).mean(), label=run, linewidth=1.2)
+        axis.set_title(name, fontsize=9)
+        axis.set_xlabel("step", fontsize=8)
+        axis.tick_params(labelsize=7)
+    axes[0][0].legend(fontsize=7, frameon=False)
+    return _finish(figure)
+
+
+def bar_table(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
+    """Some columns of a table of metrics, one panel each; `columns` maps a column to "higher" or "lower", what is better."""
+    figure, axes = plt.subplots(1, len(columns), figsize=(2.4 * len(columns), 0.28 * len(table) + 0.9), squeeze=False)
+    _bars(axes[0], table, columns)
+    return _finish(figure)
+
+
+def _bars(axes: Sequence[Axes], table: pd.DataFrame, columns: Mapping[str, str]) -> None:
+    colours = ["tab:orange" if name in ("FIX", "CA") else "tab:gray" for name in table.index]
+    for number, (axis, (column, better)) in enumerate(zip(axes, columns.items(), strict=True)):
+        values = table[column].astype(float)
+        axis.barh(range(len(table)), values, color=colours)
+        for row, value in enumerate(values):
+            if math.isfinite(value):
+                axis.text(max(value, 0), row, f" {value:.2f}", va="center", fontsize=6.5)
+        axis.set_yticks(range(len(table)), table.index if number == 0 else [""] * len(table), fontsize=7)
+        axis.invert_yaxis()
+        axis.set_title(f"{column} ({better} is better)", fontsize=8)
+        axis.tick_params(axis="x", labelsize=6)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.margins(x=0.18)
+
+
+def objects_and_masks(images: Tensor, masks: Tensor, names: Sequence[str]) -> Figure:
+    """Images (B, 3, H, W) above their true pixel masks (B, H, W)."""
+    return image_grid([list(images), list(masks[:, None].float())], [names, [""] * len(names)], width=1.1)
+
+
+def story(photos: Sequence[Sequence[Tensor]], captions: Sequence[Sequence[str]], maps: Mapping[str, Tensor], images: Tensor,
+          table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
+    """The closing figure of the quickstart: photographs through masks, maps on scenes, metrics as bars."""
+    figure = plt.figure(figsize=(11, 8.6))
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.15, 1])
+    left, right = top.subfigures(1, 2, width_ratios=[1, 1.35])
+    grids = ((left, list(zip(*photos, strict=True)), list(zip(*captions, strict=True))),)
+    for part, rows, titles in grids:
+        axes = part.subplots(len(rows), len(rows[0]), squeeze=False)
+        for line, row, names in zip(axes, rows, titles, strict=True):
+            for axis, image, name in zip(line, row, names, strict=True):
+                _show(axis, image, name)
+    scenes = right.subplots(len(maps) + 1, len(images), squeeze=False)
+    for line, (name, row) in zip(scenes, {"scene": images, **maps}.items(), strict=True):
+        for axis, image in zip(line, row, strict=True):
+            _show(axis, image)
+        line[0].text(-0.08, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
+    _bars(bottom.subplots(1, len(columns), squeeze=False)[0], table, columns)
+    plt.close(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 110) -> None:
+    """Write a figure, atomically; the format follows from the suffix. The date is left out, so equal figures are equal files."""
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=dpi, bbox_inches="tight", metadata={"Software": None} if partial.suffix == ".png" else None)
+
+
+def _finish(figure: Figure) -> Figure:
+    figure.tight_layout(pad=0.4)
+    plt.close(figure)
+    return figure

@@ -1,0 +1,239 @@
+"""Training a masker (equation 2), with the classifier fixed (FIX) or training beside it (CA).
+
+One step, in this order: the classifier looks at the clean images; the masker draws masks from what it saw; the objective
+judges the two views of every image, side by side; every gradient is there; then, and only then, weights move. (The code
+release moves the classifier between the masker's forward and backward pass, which gives wrong gradients.)
+"""
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from maskerlib.augment import random_crop_flip
+from maskerlib.classifiers import Classifier
+from maskerlib.config import INFILLS, MaskerConfig
+from maskerlib.files import load_checkpoint, read_json, save_checkpoint, write_json
+from maskerlib.loop import (
+    History,
+    Plan,
+    Stateful,
+    check_start,
+    clear_checkpoint,
+    run_steps,
+    source_identity,
+    step_decay,
+    steps_for,
+)
+from maskerlib.masker import Masker, masker_for, masker_method
+from maskerlib.masks import area, mask_from_logits
+from maskerlib.objectives import objective_backward
+from maskerlib.pool import ClassifierPool
+from maskerlib.precision import autocast
+from maskerlib.provenance import provenance
+from maskerlib.samples import Batch, Source
+from maskerlib.seeds import stream
+
+__all__ = ["Trained", "compute_gradients", "load_trained", "train_masker"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained masker with the classifier whose activations it reads: the one given (FIX), or the one it became (CA)."""
+
+    masker: Masker
+    classifier: Classifier
+    config: MaskerConfig
+    history: History
+
+    def __call__(self, images: Tensor, targets: Tensor | None = None, classifier: Classifier | None = None) -> Tensor:
+        """Masks (B, 1, H, W) of images (B, 3, H, W): a saliency method. It reads its own classifier, whichever is given."""
+        return masker_method(self.masker)(images, targets, self.classifier)
+
+
+def compute_gradients(
+    config: MaskerConfig,
+    classifier: Classifier,
+    masker: Masker,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    judge: Classifier | None = None,
+) -> dict[str, Tensor]:
+    """The gradients of one step, left in `.grad` of the masker and, for CA, of the classifier. No weight moves.
+
+    Args:
+        config: mode, objective, infill, precision and `released_pool` are read.
+        classifier: FIX: in eval mode, without gradients (see `maskerlib.classifiers.frozen`). CA: in train mode.
+        images: (B, 3, H, W) in [0, 1].
+        labels: (B,) int64; where one is -1, the class that the classifier predicts is the label.
+        judge: a pool member that judges the masks in the classifier's place; then the classifier does not learn from
+            the masked images of this step.
+
+    Returns scalars by name: the objective and its terms, the mean area, the share of clean images classified right.
+    """
+    learns = config.mode == "CA"
+    with torch.set_grad_enabled(learns), autocast(config.precision, images.device):
+        logits, activations = classifier.activations(images)
+    labels = torch.where(labels < 0, logits.detach().argmax(dim=1), labels)
+    numbers: dict[str, Tensor] = {}
+    if learns:
+        clean_loss = F.cross_entropy(logits, labels)
+        clean_loss.backward()
+        numbers["clean"] = clean_loss.detach()
+    clean_correct = (logits.detach().argmax(dim=1) == labels).float()
+    with autocast(config.precision, images.device):
+        mask = mask_from_logits(masker(activations), images.shape[-2:])
+    member = judge if judge is not None and not config.released_pool else classifier
+
+    def see(views: Tensor) -> Tensor:
+        with autocast(config.precision, views.device):
+            return member(views)
+
+    train = [weight for weight in classifier.parameters() if weight.requires_grad] if learns and judge is None else None
+    hidden = INFILLS[config.infill](images, classifier.mean)
+    terms = objective_backward(config.objective, see, images, mask, labels, clean_correct, hidden, train=train)
+    means = {name: term.mean() for name, term in terms.items()}
+    numbers = {"objective": torch.stack(list(means.values())).sum(), **numbers, **means}
+    return {**numbers, "area": area(mask.detach()).mean(), "right": clean_correct.mean()}
+
+
+def train_masker(
+    classifier: Classifier,
+    source: Source,
+    config: MaskerConfig,
+    *,
+    folder: str | Path | None = None,
+    device: torch.device | str | None = None,
+    workers: int = 0,
+    progress: bool = True,
+) -> Trained:
+    """Train a masker for `classifier` on `source`. The classifier given is never changed: CA trains a copy.
+
+    Args:
+        folder: where the run lives. A run that was killed goes on from its last checkpoint; a finished one is loaded, not
+            repeated; `config.json`, `history.json`, `provenance.json`, `masker.pt` and, for CA, `classifier.pt` are left.
+            None keeps nothing.
+        device: None means the classifier's.
+        workers: processes that load samples.
+
+    Raises ValueError when the folder holds another run or cannot be written to, or when the source does not suit the
+    classifier (see `maskerlib.loop.check_start`); `maskerlib.loop.Diverged` when a number stops being finite.
+    """
+    folder = Path(folder) if folder is not None else None
+    run = json.dumps(
+        [config.to_json(), classifier.fingerprint(), list(classifier.layers), *source_identity(source)]
+    )
+    if folder is not None and (folder / "masker.pt").exists():
+        return _finished(folder, classifier, run)
+    check_start(classifier, source, unlabelled=True)
+    device = torch.device(device) if device is not None else classifier.mean.device
+    learner = copy.deepcopy(classifier).to(device).to(memory_format=torch.channels_last)
+    masker = masker_for(classifier, config.layers, width=config.width, seed=config.seed)
+    masker = masker.to(device).to(memory_format=torch.channels_last).train()
+    learns = config.mode == "CA"
+    learner.train(learns).requires_grad_(learns)
+
+    steps = config.steps or steps_for(config.passes, len(source), config.batch_size)
+    plan = Plan(steps, config.batch_size, config.seed, config.checkpoint_every, workers)
+    adam = torch.optim.Adam(masker.parameters(), lr=config.masker_lr, weight_decay=config.weight_decay)
+    rates = [(adam, config.masker_lr)]
+    state: dict[str, Stateful] = {"masker": masker, "adam": adam}
+    pool = None
+    if learns:
+        sgd = torch.optim.SGD(
+            learner.parameters(), lr=config.classifier_lr, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+        rates.append((sgd, config.classifier_lr))
+        pool = ClassifierPool(
+            learner, every=config.pool_every, size=config.pool_size, historic=config.prob_historic, seed=config.seed
+        )
+        state |= {"classifier": learner, "sgd": sgd, "pool": pool}
+
+    def step(number: int, batch: Batch) -> dict[str, float]:
+        images = batch.images.to(device, memory_format=torch.channels_last)
+        images = random_crop_flip(images, stream(config.seed, "augment", number), scale=config.crop_scale)
+        judge = None
+        if pool is not None:
+            pool.remember(number, learner)
+            judge = pool.draw(number)
+        for optimiser, rate in rates:
+            optimiser.zero_grad(set_to_none=True)
+            for group in optimiser.param_groups:
+                group["lr"] = rate * step_decay(number, steps)
+        numbers = compute_gradients(config, learner, masker, images, batch.labels.to(device), judge=judge)
+        numbers["gradient norm"] = torch.nn.utils.clip_grad_norm_(masker.parameters(), config.clip_norm)
+        for optimiser, _ in rates:
+            optimiser.step()
+        return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
+
+    history = run_steps(
+        plan, source, step, state, identity=run, folder=folder, progress=progress, description=f"masker ({config.mode})"
+    )
+    trained = Trained(masker.eval(), learner.eval().requires_grad_(False), config, history)
+    if folder is not None:
+        _save(folder, trained, classifier, run)
+    return trained
+
+
+def _save(folder: Path, trained: Trained, classifier: Classifier, run: str) -> None:
+    """Everything a reader needs, `masker.pt` last: it is what marks the run as finished."""
+    write_json(folder / "config.json", trained.config.to_json())
+    write_json(folder / "history.json", trained.history)
+    write_json(folder / "provenance.json", provenance(seeds=[trained.config.seed], classifier=classifier))
+    if trained.config.mode == "CA":
+        save_checkpoint(folder / "classifier.pt", {"weights": trained.classifier.state_dict()})
+    save_checkpoint(
+        folder / "masker.pt",
+        {
+            "run": run,
+            "config": trained.config.to_json(),
+            "classifier": {
+                "name": classifier.name,
+                "fingerprint": classifier.fingerprint(),
+                "layers": list(classifier.layers),
+            },
+            "weights": trained.masker.state_dict(),
+        },
+    )
+    clear_checkpoint(folder)
+
+
+def _finished(folder: Path, classifier: Classifier, run: str) -> Trained:
+    if load_checkpoint(folder / "masker.pt").get("run") != run:
+        raise ValueError(f"{folder} holds a finished run with another configuration or data; use another folder or delete it")
+    clear_checkpoint(folder)  # still there after a kill between the two last lines of `_save`
+    return load_trained(folder, classifier)
+
+
+def load_trained(folder: str | Path, classifier: Classifier) -> Trained:
+    """A finished run, read back. `classifier` is the one that the run started from.
+
+    Raises FileNotFoundError when there is no finished run, ValueError when a file is damaged or the classifier is another.
+    """
+    folder = Path(folder)
+    saved = load_checkpoint(folder / "masker.pt")
+    if not {"config", "classifier", "weights"} <= saved.keys():
+        raise ValueError(f"{folder / 'masker.pt'} is not a masker that train_masker saved; give the folder of one")
+    if saved["classifier"]["fingerprint"] != classifier.fingerprint():
+        raise ValueError(
+            f"{folder} was trained on classifier {saved['classifier']['name']} ({saved['classifier']['fingerprint'][:12]}), "
+            f"not on {classifier.name} ({classifier.fingerprint()[:12]}); give that one"
+        )
+    if saved["classifier"]["layers"] != list(classifier.layers):
+        raise ValueError(
+            f"{folder} was trained on layers {', '.join(saved['classifier']['layers'])} of {classifier.name}, not on "
+            f"{', '.join(classifier.layers)}; give the classifier with those layers"
+        )
+    config = MaskerConfig.from_json(saved["config"])
+    masker = masker_for(classifier, config.layers, width=config.width)
+    masker.load_state_dict(saved["weights"])
+    masker = masker.to(classifier.mean.device).to(memory_format=torch.channels_last)
+    learner = copy.deepcopy(classifier).to(memory_format=torch.channels_last)
+    if config.mode == "CA":
+        learner.load_state_dict(load_checkpoint(folder / "classifier.pt")["weights"])
+    return Trained(masker.eval(), learner.eval().requires_grad_(False), config, read_json(folder / "history.json"))

@@ -1,0 +1,29 @@
+"""The run that `test_resume.py` kills: a classifier, then a FIX and a CA masker, one after the other in one process."""
+
+import dataclasses
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from tiny import Squares, tiny_classifier
+
+from maskerlib.classifier_training import ClassifierConfig, train_classifier
+from maskerlib.config import MaskerConfig
+from maskerlib.training import train_masker
+
+FIX = MaskerConfig(
+    steps=40, batch_size=6, width=8, pool_every=3, pool_size=4, precision="fp32", checkpoint_every=3, masker_lr=0.01
+)
+CA = dataclasses.replace(FIX, mode="CA", steps=60)
+CLASSIFIER = ClassifierConfig(passes=10, batch_size=6, lr=0.05, precision="fp32", checkpoint_every=3)
+
+
+def run(folder: Path, ready: Connection | None = None) -> None:
+    """Train all three into subfolders of `folder`; say so on `ready` before the first."""
+    torch.set_num_threads(1)
+    if ready is not None:
+        ready.send("ready")
+    source = Squares()
+    classifier = train_classifier(tiny_classifier(), source, CLASSIFIER, folder=folder / "classifier", progress=False)
+    for config in (FIX, CA):
+        train_masker(classifier, source, config, folder=folder / config.mode, progress=False)

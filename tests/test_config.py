@@ -1,0 +1,71 @@
+"""Configurations are read back as they were written, and refuse what no run could use."""
+
+import json
+import math
+
+import pytest
+
+from maskerlib.config import MaskerConfig
+from maskerlib.files import read_json, write_json
+from maskerlib.objectives import Objective
+
+
+def test_round_trip_through_a_file(tmp_path):
+    changed = MaskerConfig(
+        mode="CA",
+        layers=("stem", "stage4"),
+        objective=Objective(masked_in=None, masked_out="min_class", size_out=3, tv=0.5),
+        steps=17,
+        crop_scale=(0.25, 0.5),
+        released_pool=True,
+        infill="blur",
+        seed=-3,
+    )
+    for config in (MaskerConfig(), changed):
+        write_json(tmp_path / "config.json", config.to_json())
+        assert MaskerConfig.from_json(read_json(tmp_path / "config.json")) == config
+        assert MaskerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+    assert changed != MaskerConfig()
+
+
+def test_final_models():
+    fix, ca = MaskerConfig.final("FIX", seed=2), MaskerConfig.final("CA", steps=5)
+    assert (fix.mode, fix.objective.size_out, fix.seed) == ("FIX", 10, 2)
+    assert (ca.mode, ca.objective.size_out, ca.steps) == ("CA", 15, 5)
+    assert (ca.objective.masked_in, ca.objective.masked_out, ca.objective.size_in) == ("max_class", "max_ent", 1)
+    assert MaskerConfig.final("CA", objective=Objective(tv=1)).objective == Objective(tv=1)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"mode": "fix"}, "mode='fix' is unknown; choose one of FIX, CA"),
+        ({"infill": "noise"}, "infill='noise' is unknown; choose one of mean, blur"),
+        ({"precision": "fp16"}, "precision='fp16' is unknown; choose one of auto, bf16, fp32"),
+        ({"steps": 0}, "steps=0 must be a whole number of 1 or more"),
+        ({"steps": 2.5}, "steps=2.5 must be"),
+        ({"batch_size": True}, "batch_size=True must be"),
+        ({"batch_size": None}, "batch_size=None must be"),
+        ({"width": 0}, "width=0 must be"),
+        ({"pool_every": -1}, "pool_every=-1 must be"),
+        ({"pool_size": 0}, "pool_size=0 must be"),
+        ({"checkpoint_every": 0}, "checkpoint_every=0 must be"),
+        ({"passes": 0}, "passes=0 must be a finite number above 0"),
+        ({"masker_lr": math.nan}, "masker_lr=nan must be"),
+        ({"classifier_lr": "0.1"}, "classifier_lr='0.1' must be"),
+        ({"clip_norm": math.inf}, "clip_norm=inf must be"),
+        ({"momentum": 1.5}, "momentum=1.5 must lie between 0 and 1"),
+        ({"weight_decay": math.nan}, "weight_decay=nan must lie"),
+        ({"prob_historic": None}, "prob_historic=None must lie"),
+        ({"seed": 0.5}, "seed=0.5 must be a whole number"),
+        ({"layers": ()}, r"layers=\(\) leaves the masker nothing to read"),
+        ({"crop_scale": (0.5, 0.2)}, r"crop_scale=\(0.5, 0.2\) must satisfy"),
+        ({"crop_scale": (0.5,)}, r"crop_scale=\(0.5,\) must satisfy"),
+        ({"learning_rate": 1}, "MaskerConfig has no parameter 'learning_rate'; choose from mode, layers"),
+        ({"objective": {"lambda_in": 1}}, "Objective has no parameter 'lambda_in'; choose from masked_in"),
+        ({"objective": {"masked_in": "x"}}, "masked_in='x' is unknown"),
+    ],
+)
+def test_bad_values_are_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        MaskerConfig.from_json(values)

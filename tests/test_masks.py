@@ -1,0 +1,150 @@
+"""Masks: how they are made, blended with an image, and measured."""
+
+import numpy as np
+import pytest
+import scipy.ndimage
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from maskerlib.classifiers import Classifier
+from maskerlib.masks import (
+    area,
+    blur,
+    mask_from_logits,
+    masked_in,
+    masked_out,
+    mean_colour,
+    total_variation,
+)
+
+sizes = st.integers(1, 7)
+seeds = st.integers(0, 10_000)
+
+
+def random(seed: int, *shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+class TestBlend:
+    @settings(max_examples=30)
+    @given(seeds, sizes, sizes, st.booleans())
+    def test_ones_keep_zeros_hide_and_the_two_views_add_up(self, seed, height, width, plain):
+        images = random(seed, 2, 3, height, width)
+        hidden = random(seed + 1, *((1, 3, 1, 1) if plain else images.shape))
+        masks = random(seed + 2, 2, 1, height, width)
+        ones = torch.ones_like(masks)
+        torch.testing.assert_close(masked_in(images, ones, hidden), images)
+        torch.testing.assert_close(masked_in(images, 0 * ones, hidden), hidden.expand_as(images))
+        torch.testing.assert_close(masked_out(images, ones, hidden), hidden.expand_as(images))
+        torch.testing.assert_close(masked_out(images, 0 * ones, hidden), images)
+        both = masked_in(images, masks, hidden) + masked_out(images, masks, hidden)
+        torch.testing.assert_close(both, images + hidden)
+
+    def test_by_hand(self):
+        image, mask, hidden = torch.full((1, 3, 1, 1), 0.8), torch.full((1, 1, 1, 1), 0.25), torch.tensor(0.4)
+        assert masked_in(image, mask, hidden).unique().item() == pytest.approx(0.25 * 0.8 + 0.75 * 0.4)
+        assert masked_out(image, mask, hidden).unique().item() == pytest.approx(0.75 * 0.8 + 0.25 * 0.4)
+
+    def test_the_mean_colour_is_zero_after_the_normalisation(self):
+        classifier = Classifier(nn.Identity(), (), mean=(0.2, 0.5, 0.7), std=(0.1, 0.3, 0.5))
+        images = torch.rand(2, 3, 4, 5)
+        hidden = masked_in(images, torch.zeros(2, 1, 4, 5), mean_colour(images, classifier.mean))
+        torch.testing.assert_close(classifier(hidden), torch.zeros(2, 3, 4, 5))
+        assert classifier(images).abs().max() > 1
+
+
+class TestMaskFromLogits:
+    def test_nearest_repeats_each_cell(self, device):
+        logits = torch.tensor([[[[0.0, 20.0], [-20.0, 1.0]]]], device=device)
+        mask = mask_from_logits(logits, (4, 6))
+        assert mask.device.type == device.type and mask.shape == (1, 1, 4, 6)
+        expected = logits.sigmoid().repeat_interleave(2, dim=2).repeat_interleave(3, dim=3)
+        torch.testing.assert_close(mask, expected, rtol=0, atol=0)
+        assert mask[0, 0, 0, 0] == 0.5
+
+    def test_bilinear_is_smooth_between_the_same_cells(self):
+        logits = torch.tensor([[[[-20.0, 20.0]]]])
+        mask = mask_from_logits(logits, (1, 8), upsampling="bilinear")[0, 0, 0]
+        torch.testing.assert_close(mask, torch.tensor([0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1]), rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize("shape", [(2, 2), (1, 2, 2), (1, 3, 2, 2)])
+    def test_another_shape_is_named(self, shape):
+        with pytest.raises(ValueError, match=r"mask logits have shape .*expected \(B, 1, h, w\)"):
+            mask_from_logits(torch.zeros(shape), (4, 4))
+
+    def test_another_upsampling_is_named(self):
+        with pytest.raises(ValueError, match="upsampling 'bicubic' is unknown; choose nearest or bilinear"):
+            mask_from_logits(torch.zeros(1, 1, 2, 2), (4, 4), upsampling="bicubic")
+
+
+def released_tv(mask: np.ndarray) -> float:
+    """The release's sum, one square at a time: neighbours below and to the right, and 0.3 of each border's squares."""
+    height, width = mask.shape
+    total = 0.0
+    for row in range(height):
+        for column in range(width):
+            here = mask[row, column]
+            total += (mask[row + 1, column] - here) ** 2 if row + 1 < height else 0.3 * here**2
+            total += (mask[row, column + 1] - here) ** 2 if column + 1 < width else 0.3 * here**2
+            total += 0.3 * here**2 if row == 0 else 0.0
+            total += 0.3 * here**2 if column == 0 else 0.0
+    return total
+
+
+class TestMeasures:
+    def test_total_variation_at_224_is_the_release_s(self):
+        masks = random(0, 2, 1, 224, 224).double()
+        expected = torch.tensor([released_tv(mask[0].numpy()) for mask in masks])
+        torch.testing.assert_close(total_variation(masks), expected)
+
+    def test_total_variation_by_hand(self):
+        # Four cells of 112 pixels, the upper left one full: two inner edges and two border edges of 112 pixels each.
+        mask = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+        assert total_variation(mask).item() == pytest.approx(2 * 112 + 2 * 0.3 * 112)
+        assert total_variation(torch.zeros(1, 1, 3, 5)).item() == 0
+        assert total_variation(torch.ones(1, 1, 3, 5)).item() == pytest.approx(4 * 0.3 * 224)
+
+    @settings(max_examples=30)
+    @given(seeds, sizes, sizes, st.integers(1, 5))
+    def test_replication_changes_neither_measure(self, seed, height, width, factor):
+        cells = random(seed, 2, 1, height, width)
+        pixels = mask_from_logits(cells.logit(), (factor * height, factor * width))
+        torch.testing.assert_close(total_variation(pixels), total_variation(cells), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(area(pixels), area(cells), rtol=1e-4, atol=1e-4)
+
+    def test_area_is_a_share_of_each_image(self):
+        masks = torch.zeros(3, 1, 4, 5)
+        masks[1] = 1
+        masks[2, :, :2] = 0.5
+        torch.testing.assert_close(area(masks), torch.tensor([0, 1, 0.25]))
+
+
+class TestBlur:
+    @pytest.mark.parametrize("shape, sigma", [((40, 50), 4.0), ((33, 20), 6.0), ((5, 90), 20.0)])
+    def test_agrees_with_scipy_at_the_scaled_sigma(self, shape, sigma):
+        images = random(0, 2, 3, *shape)
+        scaled = sigma * min(shape) / 100
+        expected = [scipy.ndimage.gaussian_filter(x.numpy(), scaled, mode="mirror", truncate=3) for x in images.flatten(0, 1)]
+        blurred = blur(sigma, at=100)(images, torch.zeros(1, 3, 1, 1))
+        torch.testing.assert_close(blurred.flatten(0, 1), torch.from_numpy(np.stack(expected)), rtol=0, atol=1e-5)
+
+    def test_looks_alike_at_every_size(self):
+        small = random(0, 1, 3, 14, 14)
+        one, other = (
+            blur()(nn.functional.interpolate(small, size=(size, size)), torch.zeros(1)) for size in (56, 112)
+        )
+        there = nn.functional.avg_pool2d(other, 2)
+        torch.testing.assert_close(one, there, rtol=0, atol=0.02)  # borders are mirrored at pixels
+        assert (one - nn.functional.interpolate(small, size=(56, 56))).abs().max() > 0.2
+
+    @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (2, 3)])
+    def test_tiny_images(self, shape):
+        images = torch.full((1, 3, *shape), 0.3)
+        torch.testing.assert_close(blur(200.0)(images, torch.zeros(1)), images)
+
+    @pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])
+    def test_other_sigmas_are_refused(self, sigma):
+        with pytest.raises(ValueError, match=f"sigma {sigma} must be"):
+            blur(sigma)

@@ -1,0 +1,255 @@
+"""Every term of the objective by hand, and its gradients against finite differences and against autograd."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskerlib.masks import area, mask_from_logits, masked_in, masked_out, total_variation
+from maskerlib.objectives import (
+    MASKED_IN,
+    MASKED_OUT,
+    Objective,
+    entropy,
+    evaluate_objective,
+    objective_backward,
+)
+
+SIDES = [sides for sides in itertools.product((*MASKED_IN, None), (*MASKED_OUT, None)) if any(sides)]
+QUARTER = torch.tensor([[0.0, math.log(3)]])  # softmax: 1/4 and 3/4
+ENTROPY = 0.25 * math.log(4) + 0.75 * math.log(4 / 3)
+
+
+class TestTerms:
+    @pytest.mark.parametrize(
+        "table, name, label, right, expected",
+        [
+            (MASKED_IN, "max_class", 0, 1, math.log(4)),
+            (MASKED_IN, "max_class", 1, 0, math.log(4 / 3)),
+            (MASKED_IN, "min_ent", 0, 0, ENTROPY),
+            (MASKED_OUT, "min_class", 0, 0, -math.log(4)),
+            (MASKED_OUT, "max_ent", 0, 1, -ENTROPY),
+            (MASKED_OUT, "max_ent", 0, 0, 0),
+            (MASKED_OUT, "forward_kl", 0, 1, 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)),
+            (MASKED_OUT, "forward_kl", 0, 0, 0),
+            (MASKED_OUT, "backward_kl", 0, 1, 0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)),
+            (MASKED_OUT, "backward_kl", 0, 0, 0),
+        ],
+    )
+    def test_by_hand(self, table, name, label, right, expected):
+        term = table[name](QUARTER, torch.tensor([label]), torch.tensor([float(right)]))
+        assert term.shape == (1,) and term.item() == pytest.approx(expected, abs=1e-6)
+
+    def test_each_image_counts_for_itself(self):
+        logits, labels, right = torch.randn(4, 7), torch.tensor([0, 1, 2, 3]), torch.tensor([1.0, 0, 1, 0])
+        for term in (*MASKED_IN.values(), *MASKED_OUT.values()):
+            alone = torch.cat([term(logits[[i]], labels[[i]], right[[i]]) for i in range(4)])
+            torch.testing.assert_close(term(logits, labels, right), alone)
+
+    def test_entropy_at_its_ends(self):
+        even, sure = torch.zeros(1, 5), torch.tensor([[1000.0, 0, 0, 0, 0]])
+        assert entropy(even).item() == pytest.approx(math.log(5))
+        assert entropy(sure).item() == 0  # and not 0 times minus infinity
+
+
+class TestSizeTerms:
+    """lambda_in relu(c_in - a) and lambda_out relu(c0 c_out - a), each with a minus sign, for a mask of area 0.3."""
+
+    @pytest.mark.parametrize("seen, expected", [(0, -2 * 0.7), (1, 0)])
+    def test_masked_in(self, seen, expected):
+        (side,) = Objective(masked_out=None, size_in=2).sides()
+        term = self.size(side, seen, right=1)
+        assert term == pytest.approx(expected)
+        assert self.size(side, seen, right=0) == term  # c0 is no condition here
+
+    @pytest.mark.parametrize("right, seen, expected", [(1, 1, -10 * 0.7), (1, 0, 0), (0, 1, 0), (0, 0, 0)])
+    def test_masked_out(self, right, seen, expected):
+        (side,) = Objective(masked_in=None, size_out=10).sides()
+        assert self.size(side, seen, right) == pytest.approx(expected)
+
+    def size(self, side, seen: int, right: int) -> float:
+        logits = F.one_hot(torch.tensor([seen]), 3).float()
+        return side.terms(logits, torch.tensor([0]), torch.tensor([0.3]), torch.tensor([float(right)]))[1].item()
+
+
+class TestEvaluate:
+    def test_sums_up_equation_1(self):
+        """Two images of one pixel, a judge that says what it is told, every number by hand."""
+        images, hidden = torch.tensor([0.2, 0.6]).view(2, 1, 1, 1).expand(2, 3, 1, 1), torch.full((1, 3, 1, 1), 1.0)
+        mask = torch.tensor([0.5, 0.25]).view(2, 1, 1, 1)
+        shown = []
+
+        def judge(views: Tensor) -> Tensor:
+            shown.append(views[:, 0].flatten().tolist())
+            return QUARTER.repeat(2, 1)
+
+        objective = Objective(weight_in=2, weight_out=3, size_in=5, size_out=7, tv=0.1)
+        labels, right = torch.tensor([1, 0]), torch.tensor([1.0, 1.0])
+        terms = evaluate_objective(objective, judge, images, mask, labels, right, hidden)
+        assert shown[0] == pytest.approx([0.5 * 0.2 + 0.5, 0.25 * 0.6 + 0.75])
+        assert shown[1] == pytest.approx([0.5 * 0.2 + 0.5, 0.75 * 0.6 + 0.25])
+        expected = {
+            "in": [2 * math.log(4 / 3), 2 * math.log(4)],
+            "size_in": [-5 * 0.5, 0],
+            "out": [-3 * ENTROPY, -3 * ENTROPY],
+            "size_out": [0, -7 * 0.75],
+            "tv": [0.1 * 4 * 0.3 * 224 * 0.5**2 / 2, 0.1 * 4 * 0.3 * 224 * 0.25**2 / 2],
+        }
+        assert list(terms) == list(expected)
+        for name, values in expected.items():
+            assert terms[name].tolist() == pytest.approx(values, abs=1e-5), name
+
+    def test_a_side_that_is_left_out_is_not_looked_at(self):
+        mask, labels, right = torch.rand(2, 1, 4, 4), torch.tensor([0, 1]), torch.ones(2)
+        for sides, expected in ((("max_class", None), ["in", "size_in", "tv"]), ((None, "max_ent"), ["out", "size_out", "tv"])):
+            calls = []
+
+            def judge(views: Tensor, calls: list = calls) -> Tensor:
+                calls.append(views)
+                return views.mean(dim=(2, 3))
+
+            images = torch.rand(2, 3, 4, 4)
+            terms = evaluate_objective(Objective(*sides), judge, images, mask, labels, right, torch.zeros(1, 3, 1, 1))
+            assert list(terms) == expected and len(calls) == 1
+
+    @pytest.mark.parametrize("function", [evaluate_objective, objective_backward])
+    def test_other_shapes_are_named(self, function):
+        images, labels, right = torch.rand(2, 3, 4, 4), torch.tensor([0, 1]), torch.ones(2)
+        for shape in ((2, 1, 4, 5), (1, 1, 4, 4), (2, 3, 4, 4), (2, 4, 4)):
+            with pytest.raises(ValueError, match=r"the mask has shape .*, expected \(2, 1, 4, 4\)"):
+                function(Objective(), torch.nn.Identity(), images, torch.rand(shape), labels, right, images)
+        with pytest.raises(ValueError, match=r"labels have shape \(1,\), expected \(2,\)"):
+            function(Objective(), torch.nn.Identity(), images, torch.rand(2, 1, 4, 4), labels[:1], right, images)
+
+
+class SmoothNet(nn.Module):
+    """A classifier without kinks, in double precision, and with a weight that no forward pass uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Linear(4, 3)
+        self.unused = nn.Parameter(torch.zeros(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.conv(x).tanh().square().mean(dim=(2, 3))) * 10
+
+
+def case(device: torch.device, dtype: torch.dtype = torch.float64) -> tuple[SmoothNet, Tensor, tuple[Tensor, ...]]:
+    """A smooth judge, a mask for six images, and (images, labels, c0, infill) such that every bracket opens and closes."""
+    torch.manual_seed(1)
+    judge = SmoothNet().to(dtype)
+    images = torch.rand(6, 3, 4, 3, dtype=dtype) * torch.linspace(0.2, 3, 6, dtype=dtype).view(6, 1, 1, 1)
+    mask = 0.2 + 0.6 * torch.rand(6, 1, 4, 3, dtype=dtype)
+    hidden = torch.full((1, 3, 1, 1), 0.4, dtype=dtype)
+    seen, left = (judge(view(images, mask, hidden)).argmax(dim=1) for view in (masked_in, masked_out))
+    labels = torch.where(torch.tensor([True, False] * 3), left, (left + 1) % 3)  # c_out is 0, 1, 0, 1, 0, 1
+    assert 0 < (labels == seen).sum() < 6  # and c_in is both as well
+    right = torch.tensor([0, 0, 1, 1, 1, 1], dtype=dtype)
+    return judge.to(device), mask.to(device), tuple(part.to(device) for part in (images, labels, right, hidden))
+
+
+@pytest.mark.parametrize("sides", SIDES)
+def test_gradient_with_respect_to_the_mask_against_finite_differences(sides):
+    judge, mask, (images, labels, right, hidden) = case(torch.device("cpu"))
+    objective = Objective(*sides, weight_in=0.7, weight_out=1.3, size_in=2, size_out=3, tv=0.01)
+
+    def terms(mask: Tensor) -> dict[str, Tensor]:
+        return evaluate_objective(objective, judge, images, mask, labels, right, hidden)
+
+    leaf = mask.clone().requires_grad_()
+    exact = {name: torch.autograd.grad(term.sum(), leaf)[0] for name, term in terms(leaf).items()}
+    numeric = {name: torch.zeros_like(mask) for name in exact}
+    for row, column in itertools.product(range(4), range(3)):  # an image's terms depend on its own mask only
+        step = torch.zeros_like(mask)
+        step[:, :, row, column] = 1e-5
+        above, below = terms(mask + step), terms(mask - step)
+        for name in numeric:
+            numeric[name][:, 0, row, column] = (above[name] - below[name]) / 2e-5
+    for name in exact:
+        torch.testing.assert_close(exact[name], numeric[name], rtol=1e-5, atol=1e-7, msg=lambda text, n=name: f"{n}: {text}")
+        assert exact[name].abs().sum() > 1e-3, f"{name} has no gradient here, so nothing was checked"
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("sides", SIDES)
+def test_backward_is_that_of_the_plain_sum(sides, train, device):
+    """The mask's parameters get the gradient of the objective, the judge's weights that of a graph of their own."""
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    judge, _, (images, labels, right, hidden) = case(device, dtype)
+    objective = Objective(*sides, weight_in=0.7, weight_out=1.3, size_in=2, size_out=3, tv=0.01)
+    logits = torch.randn(6, 1, 2, 3, device=device, dtype=dtype, requires_grad=True)
+
+    terms = evaluate_objective(objective, judge, images, mask_from_logits(logits, (4, 3)), labels, right, hidden)
+    (expected,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(dim=0).mean(), logits)
+    mask = mask_from_logits(logits.detach(), (4, 3))
+    views = [side.view(images, mask, hidden) for side in objective.sides()]
+    weights = [judge.conv.weight, judge.head.bias, judge.unused]  # and conv.bias and head.weight, which do not learn
+    classifier_loss = sum(F.cross_entropy(judge(view), labels) for view in views)
+    expected_weights = torch.autograd.grad(classifier_loss, weights[:2])
+
+    mask = mask_from_logits(logits, (4, 3))
+    done = objective_backward(objective, judge, images, mask, labels, right, hidden, train=weights if train else None)
+    torch.testing.assert_close(logits.grad, expected)
+    assert list(done) == list(terms) and not any(term.requires_grad for term in done.values())
+    for name in terms:
+        torch.testing.assert_close(done[name], terms[name].detach())
+    if train:
+        for weight, gradient in zip(weights, expected_weights, strict=False):
+            torch.testing.assert_close(weight.grad, gradient)
+    learnt = {id(weight) for weight in weights[:2]} if train else set()
+    assert all((weight.grad is None) == (id(weight) not in learnt) for weight in judge.parameters())
+
+
+def test_backward_adds_to_gradients_that_are_there():
+    judge, mask, arguments = case(torch.device("cpu"))
+    weights = list(judge.parameters())[:-1]
+    gradients = []
+    for before in (0.0, 5.0):
+        for weight in weights:
+            weight.grad = torch.full_like(weight, before)
+        leaf = mask.clone().requires_grad_()
+        leaf.grad = torch.full_like(mask, before)
+        images, *rest = arguments
+        objective_backward(Objective(), judge, images, leaf, *rest, train=weights)
+        gradients.append([part.grad.clone() for part in (leaf, *weights)])
+    for without, on_top in zip(*gradients, strict=True):
+        torch.testing.assert_close(on_top, without + 5)
+
+
+class TestObjective:
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            ({"masked_in": "max_ent"}, "masked_in='max_ent' is unknown; choose one of max_class, min_ent or None"),
+            ({"masked_out": "MaxEnt"}, "masked_out='MaxEnt' is unknown; choose one of min_class, max_ent, forward_kl"),
+            ({"masked_in": None, "masked_out": None}, "needs masked_in, masked_out or both; both are None"),
+            ({"weight_in": -1}, "weight_in=-1 must be a finite number of 0 or more"),
+            ({"weight_out": math.inf}, "weight_out=inf must be"),
+            ({"size_in": math.nan}, "size_in=nan must be"),
+            ({"size_out": "10"}, "size_out='10' must be"),
+            ({"tv": None}, "tv=None must be"),
+        ],
+    )
+    def test_bad_values_are_named(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            Objective(**arguments)
+
+    def test_smoothness_is_half_of_the_weighted_total_variation(self):
+        mask = torch.rand(2, 1, 5, 4)
+        torch.testing.assert_close(Objective(tv=0.3).smoothness(mask), 0.15 * total_variation(mask))
+
+    def test_the_default_is_the_final_model(self):
+        sides = list(Objective().sides())
+        assert [(side.name, side.weight, side.size) for side in sides] == [("in", 1, 1), ("out", 1, 10)]
+        assert [side.term for side in sides] == [MASKED_IN["max_class"], MASKED_OUT["max_ent"]]
+
+    def test_a_smaller_mask_is_rewarded_in_proportion(self):
+        (side,) = Objective(masked_out=None, size_in=3).sides()
+        mask = torch.full((1, 1, 4, 4), 0.5, requires_grad=True)
+        size = side.terms(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), area(mask), torch.ones(1))[1]
+        size.sum().backward()
+        torch.testing.assert_close(mask.grad, torch.full_like(mask, 3 / 16))  # descent shrinks it

@@ -1,7 +1,7 @@
-"""How the benchmarks measure: several callables in turn, and the memory that one of them needs at its worst moment.
+"""How the benchmarks measure: the times of several callables in turn, and the memory that one needs at most.
 
-Callables that are to be compared run one after the other in every round, so that whatever else slows the machine down
-slows all of them; the median over the rounds leaves the odd interruption out.
+Callables that are to be compared run one after the other in every round, so that whatever else slows the
+machine down slows all of them; the median over the rounds leaves the odd interruption out.
 """
 
 import argparse
@@ -9,50 +9,70 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-__all__ = ["arguments", "interleaved", "medians", "peak_memory"]
+__all__ = ["RETURN_MEMORY", "Times", "arguments", "interleaved", "peak_memory"]
+
+RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
+"""Environment in which glibc hands every tensor above 1 MB back to the system as soon as it is freed."""
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def arguments(description: str, out: str) -> argparse.ArgumentParser:
     """A parser with the options that every benchmark has: --device, --threads and --out."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where it runs")
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument(
+        "--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where it runs"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads")
     parser.add_argument("--out", type=Path, default=Path(out), help="the JSON file to write")
     return parser
 
 
+@dataclass(frozen=True)
+class Times:
+    """Seconds of one callable, a number a round: by the clock on the wall, and of processor in all threads.
+
+    On a machine that is busy with other work the first includes waiting for it, the second hardly; on a GPU
+    the second means nothing.
+    """
+
+    wall: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+
+    def medians(self) -> dict[str, float]:
+        """{"wall": .., "processor": ..}"""
+        return {name: statistics.median(getattr(self, name)) for name in ("wall", "processor")}
+
+
 def interleaved(
     work: Mapping[str, Callable[[], object]], rounds: int, device: torch.device, *, warm: int = 1
-) -> dict[str, list[float]]:
-    """Seconds of each callable, by name, one number a round; `warm` rounds before them are not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in work}
+) -> dict[str, Times]:
+    """The times of each callable, by name; `warm` rounds before the `rounds` that count are not recorded."""
+    times = {name: Times() for name in work}
     for number in range(warm + rounds):
         for name, call in work.items():
             _finish(device)
-            start = time.perf_counter()
+            wall, processor = time.perf_counter(), time.process_time()
             call()
             _finish(device)
             if number >= warm:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def medians(seconds: Mapping[str, list[float]]) -> dict[str, float]:
-    """The median over the rounds, by name."""
-    return {name: statistics.median(values) for name, values in seconds.items()}
+                times[name].processor.append(time.process_time() - processor)
+                times[name].wall.append(time.perf_counter() - wall)
+    return times
 
 
 def peak_memory(work: Callable[[], object], device: torch.device) -> float | None:
-    """MB that `work` needs at its worst moment above what was there before; None where the system cannot tell.
+    """MB that `work` needs at its worst moment above what was there before; None where nothing can tell.
 
-    On CUDA it is what torch's allocator hands out, on a CPU the resident set of the process, which keeps what was freed
-    before: call it once in a process, before anything else has run there.
+    On CUDA it is what torch's allocator hands out. On a CPU it is the resident set of the process, which may
+    keep memory that was freed before: measure in a process of its own, started with `RETURN_MEMORY`.
     """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -68,7 +88,7 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> float | Non
 
 
 def _resident(*, peak: bool) -> float:
-    """MB of resident set: now, or, with `peak`, the most since the last call without it (where that can be reset)."""
+    """MB of resident set: now, or, with `peak`, the most since the last call without it."""
     if _STATUS.exists():
         if not peak and _CLEAR.exists():
             try:

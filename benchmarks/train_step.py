@@ -1,22 +1,24 @@
 """One training step of a masker, FIX and CA: maskerlib's against a plain one, on the same weights and images.
 
-The plain step is what one writes first, and what the published code does: float32, contiguous memory, every weight of
-the classifier and of the judge gets a gradient whether it is used or not, both masked views live in one graph, and (CA)
-the classifier's losses on the masked views take passes of their own. Both steps end in the same gradients; that is
+The plain step is what one writes first: float32, contiguous memory, every weight of the classifier and of the
+judge gets a gradient whether it is used or not, both masked views live in one graph, and in CA the losses
+of the classifier on the masked views take passes of their own. Both steps end in the same gradients; that is
 checked before anything is timed.
 """
 
 import argparse
 import copy
+import dataclasses
 import json
+import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from timing import arguments, interleaved, medians, peak_memory
+from timing import RETURN_MEMORY, arguments, interleaved, peak_memory
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,13 +37,13 @@ TARGETS = {"FIX": 3.0, "CA": 2.5}
 """Reference time / our time that the project wants where bfloat16 is fast."""
 
 TOLERANCE = 1e-4
-"""Largest difference of two fp32 gradients in the same memory layout, as a share of the norm; 1e-7 is usual."""
+"""Largest difference of two fp32 gradients in one memory layout, as a share of the norm; 1e-7 is usual."""
 
 CHECK_SIZE = 96
 """Pixels a side at which gradients are compared: the code is the same at every size."""
 
 JUDGES = {"FIX": ("current",), "CA": ("current", "historic")}
-"""Who judges the masked views. In CA half of the steps are judged by an earlier classifier, so each is timed as often."""
+"""Who judges the masked views. In CA an earlier classifier judges half of the steps, so each is timed."""
 
 
 def plain_gradients(
@@ -107,7 +109,10 @@ class Stepper:
         if learns:
             self.optimisers.append(
                 torch.optim.SGD(
-                    self.classifier.parameters(), lr=config.classifier_lr, momentum=config.momentum, weight_decay=decay
+                    self.classifier.parameters(),
+                    lr=config.classifier_lr,
+                    momentum=config.momentum,
+                    weight_decay=decay,
                 )
             )
 
@@ -137,7 +142,7 @@ class Stepper:
 
 
 def problem(options: argparse.Namespace, size: int) -> tuple[Classifier, Tensor, Tensor]:
-    """A ResNet with random weights and settled batch norms, random images, and labels of which one in four is wrong."""
+    """A ResNet (random weights, settled batch norms), random images, labels of which one in four is wrong."""
     device = torch.device(options.device)
     names = tuple(f"class {number}" for number in range(options.classes))
     classifier = torchvision_resnet(options.network, class_names=names, seed=options.seed).to(device)
@@ -160,11 +165,11 @@ def settings(mode: str, options: argparse.Namespace, precision: str) -> MaskerCo
 
 
 def gradient_difference(mode: str, options: argparse.Namespace) -> dict[str, float]:
-    """|our gradient - the plain one| / |the plain one| by network, both fp32 and contiguous; the worst over the judges.
+    """|ours - plain| / |plain| of the gradients, by network, the worst over the judges. Raises if too large.
 
-    In one layout the two agree to rounding. In two layouts the sums are taken in another order, and a ReLU that is
-    nearly 0 may fall on the other side: with random weights that moves the gradient by about 1 %, as far as either is from
-    float64. It would hide a mistake of that size, so the layout is left out here.
+    Both are computed in fp32 and contiguous memory, where they agree to rounding. In two layouts the sums are
+    taken in another order, and a ReLU that is nearly 0 may fall on the other side: with random weights that
+    moves the gradient by about 1 %, as far as either is from float64, and could hide a mistake of that size.
     """
     classifier, images, labels = problem(options, min(options.size, CHECK_SIZE))
     worst: dict[str, float] = {}
@@ -181,14 +186,14 @@ def gradient_difference(mode: str, options: argparse.Namespace) -> dict[str, flo
     for name, difference in worst.items():
         if not difference <= TOLERANCE:
             raise RuntimeError(
-                f"{mode}: the gradients of the {name} differ by {difference:.1e} of their norm, expected {TOLERANCE} at "
-                "most; the two steps do not compute the same thing, so their times cannot be compared"
+                f"{mode}: the gradients of the {name} differ by {difference:.1e} of their norm, expected at "
+                f"most {TOLERANCE}; the steps do not compute the same thing, so do not compare their times"
             )
     return worst
 
 
 def step_memory(mode: str, ours: bool, options: argparse.Namespace) -> float | None:
-    """MB that one step (CA: with the current classifier as judge) needs above what its networks take; for a new process."""
+    """MB that a first step needs, judged by the current classifier, above its networks; for a new process."""
     stepper = Stepper(settings(mode, options, options.precision), *problem(options, options.size), ours=ours)
     return peak_memory(lambda: stepper.step("current"), torch.device(options.device))
 
@@ -198,7 +203,7 @@ def step_memory_apart(mode: str, ours: bool, options: argparse.Namespace) -> flo
     command = [sys.executable, __file__, "--memory-of", mode, "ours" if ours else "reference"]
     for name in ("device", "threads", "network", "classes", "size", "batch", "seed", "precision"):
         command += [f"--{name}", str(getattr(options, name))]
-    answer = subprocess.run(command, capture_output=True, text=True)
+    answer = subprocess.run(command, capture_output=True, text=True, env=os.environ | RETURN_MEMORY)
     if answer.returncode:
         reason = (answer.stderr.strip() or "no message").splitlines()[-1]
         raise RuntimeError(f"{mode}: the process that measures memory failed ({reason})")
@@ -218,17 +223,20 @@ def measure(mode: str, options: argparse.Namespace) -> dict[str, Any]:
         for judge in JUDGES[mode]
         for side, stepper in steppers.items()
     }
-    seconds = interleaved(work, options.rounds, torch.device(options.device))
-    typical = medians(seconds)
-    step = {
-        side: sum(typical[f"{side} {judge}"] for judge in JUDGES[mode]) / len(JUDGES[mode]) for side in steppers
+    times = interleaved(work, options.rounds, torch.device(options.device))
+    seconds = {
+        clock: {
+            side: statistics.mean(times[f"{side} {judge}"].medians()[clock] for judge in JUDGES[mode])
+            for side in steppers
+        }
+        for clock in ("wall", "processor")
     }
-    memory = {side: step_memory_apart(mode, side == "ours", options) for side in steppers}
     return {
-        "ratio": step["reference"] / step["ours"],
-        "seconds": step,
-        "rounds": seconds,
-        "peak memory MB": memory,
+        "ratio": seconds["wall"]["reference"] / seconds["wall"]["ours"],
+        "processor ratio": seconds["processor"]["reference"] / seconds["processor"]["ours"],
+        "seconds": seconds,
+        "rounds": {name: dataclasses.asdict(time) for name, time in times.items()},
+        "peak memory MB": {side: step_memory_apart(mode, side == "ours", options) for side in steppers},
         "gradient difference": difference,
     }
 
@@ -242,7 +250,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, default=8, help="images a step")
     parser.add_argument("--rounds", type=int, default=3, help="rounds that are timed, after one that is not")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="of our step; the plain one is fp32")
+    parser.add_argument(
+        "--precision", default="auto", choices=PRECISIONS, help="of our step; the plain one is fp32"
+    )
     parser.add_argument("--modes", nargs="+", default=list(TARGETS), choices=list(TARGETS))
     parser.add_argument("--memory-of", nargs=2, metavar=("MODE", "SIDE"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
@@ -253,11 +263,13 @@ def main(argv: list[str] | None = None) -> None:
         return
 
     precision = resolve_precision(options.precision, options.device)
+    units = resolve_precision("auto", options.device) == "bf16"
     result: dict[str, Any] = {mode: measure(mode, options) for mode in options.modes}
     result |= {
         "precision": precision,
+        "bfloat16 units": units,
         "targets": TARGETS,
-        "targets hold for": "hardware with bfloat16 units; compare only a run whose precision is bf16",
+        "targets apply": precision == "bf16" and units,
         "settings": {key: value for key, value in vars(options).items() if key not in ("out", "memory_of")},
         "provenance": provenance(seeds=[options.seed]),
     }
@@ -270,18 +282,23 @@ def report(result: dict[str, Any], options: argparse.Namespace) -> None:
     print(f"training step, {options.network} at {options.size}, batch {options.batch}, on {options.device}")
     for mode in options.modes:
         found = result[mode]
-        seconds, memory = found["seconds"], found["peak memory MB"]
-        sizes = "; ".join(f"{side} {'?' if size is None else round(size)}" for side, size in memory.items())
+        wall = found["seconds"]["wall"]
+        memory = {
+            side: "?" if size is None else f"{size:.0f} MB" for side, size in found["peak memory MB"].items()
+        }
         print(
-            f"  {mode}: {found['ratio']:.2f} x the plain step ({seconds['ours']:.3f} s against "
-            f"{seconds['reference']:.3f} s); peak memory in MB: {sizes}"
+            f"  {mode}: {found['ratio']:.2f} times as fast as the plain step, {wall['ours']:.2f} s against "
+            f"{wall['reference']:.2f} s ({found['processor ratio']:.2f} in processor time); peak memory "
+            f"{memory['ours']} against {memory['reference']}"
         )
     targets = ", ".join(f"{mode} {TARGETS[mode]}" for mode in options.modes)
-    if result["precision"] == "bf16":
-        print(f"  ours ran in bf16; targets: {targets}")
+    print(f"  our step ran in {result['precision']}, the plain one in fp32")
+    if result["targets apply"]:
+        print(f"  targets: {targets}")
     else:
-        print(f"  ours ran in fp32, like the plain step: this device has no fast bfloat16, for which the targets ({targets}) are")
-    print(f"  written to {Path(options.out)}")
+        why = "they are for bf16" if result["bfloat16 units"] else "this device has no bfloat16 units"
+        print(f"  the targets ({targets}) do not apply: {why}")
+    print(f"  written to {options.out}")
 
 
 if __name__ == "__main__":

@@ -82,9 +82,7 @@ def train_classifier(
             "other names; build the classifier with class_names=source.class_names"
         )
     folder = Path(folder) if folder is not None else None
-    run = json.dumps(
-        [dataclasses.asdict(config), classifier.fingerprint(), *source_identity(source)]
-    )
+    run = json.dumps([dataclasses.asdict(config), classifier.fingerprint(), *source_identity(source)])
     device = torch.device(device) if device is not None else classifier.mean.device
     learner = copy.deepcopy(classifier).to(device).to(memory_format=torch.channels_last).train().requires_grad_(True)
     if folder is not None and (folder / "classifier.pt").exists():
@@ -101,7 +99,10 @@ def train_classifier(
     others = [weight for weight in learner.parameters() if weight.dim() <= 1]
     sgd = torch.optim.SGD(
         [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
-        lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, nesterov=True,
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=True,
     )
 
     def step(number: int, batch: Batch) -> dict[str, float]:
@@ -123,7 +124,13 @@ def train_classifier(
 
     plan = Plan(steps, config.batch_size, config.seed, config.checkpoint_every, workers)
     history = run_steps(
-        plan, source, step, {"classifier": learner, "sgd": sgd}, identity=run, folder=folder, progress=progress,
+        plan,
+        source,
+        step,
+        {"classifier": learner, "sgd": sgd},
+        identity=run,
+        folder=folder,
+        progress=progress,
         description="classifier",
     )
     learner.eval().requires_grad_(False)

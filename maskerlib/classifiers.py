@@ -107,7 +107,9 @@ class Classifier(nn.Module):
                 handle.remove()
         for name in self.layers:
             if name not in seen:
-                raise RuntimeError(f"layer {name!r} of {self.name} did not run in the forward pass; name another layer")
+                raise RuntimeError(
+                    f"layer {name!r} of {self.name} did not run in the forward pass; name another layer"
+                )
             if seen[name]._version != versions[name]:
                 raise RuntimeError(
                     f"the output of layer {name!r} of {self.name} is overwritten in place by the module after it; "

@@ -29,9 +29,10 @@ class MaskerConfig:
         steps: number of updates; None means `passes` over the source.
         passes: passes over the source when `steps` is None. The release makes about 12.
         batch_size: images a step.
-        masker_lr: Adam's learning rate for the masker; x 0.1 after each third of the run, like the next.
+        masker_lr: Adam's learning rate for the masker.
         classifier_lr: SGD's learning rate for the classifier (CA), with `momentum`.
         weight_decay: of both.
+        schedule: of both learning rates: "steps" as in the release (x 0.1 after each third of the run) or "cosine".
         clip_norm: largest norm of the masker's gradient.
         crop_scale: smallest and largest area of the random crops, as shares of the image.
         pool_every, pool_size, prob_historic: see `maskerlib.pool.ClassifierPool`.
@@ -56,6 +57,7 @@ class MaskerConfig:
     classifier_lr: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    schedule: str = "steps"
     clip_norm: float = 10.0
     crop_scale: tuple[float, float] = (0.08, 1.0)
     pool_every: int = 100
@@ -67,7 +69,12 @@ class MaskerConfig:
     checkpoint_every: int = 100
 
     def __post_init__(self) -> None:
-        for name, valid in (("mode", ("FIX", "CA")), ("infill", tuple(INFILLS)), ("precision", PRECISIONS)):
+        for name, valid in (
+            ("mode", ("FIX", "CA")),
+            ("schedule", ("steps", "cosine")),
+            ("infill", tuple(INFILLS)),
+            ("precision", PRECISIONS),
+        ):
             if getattr(self, name) not in valid:
                 raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(valid)}")
         for name in ("width", "batch_size", "pool_every", "pool_size", "checkpoint_every", "steps"):

@@ -25,6 +25,10 @@ class Masker(nn.Module):
         width: channels that each layer is reduced to.
 
     As in the study, the grid layer itself enters as it is, without a convolution, when other layers are read as well.
+
+    Convolutions start He-normal, fan-out, as in the study, but for the last one: with a single output channel fan-out
+    makes its weights ten times larger than fan-in does. The first masks are then 0 or 1 at random, where the sigmoid
+    has no gradient, and a short run never quite leaves them. It starts fan-in, from masks in grey.
     """
 
     def __init__(self, channels: Mapping[str, int], *, grid: str, width: int = 64) -> None:
@@ -40,12 +44,15 @@ class Masker(nn.Module):
                 self.reduce.append(nn.Identity())
                 total += count
             else:
-                self.reduce.append(nn.Sequential(nn.Conv2d(count, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()))
+                self.reduce.append(
+                    nn.Sequential(nn.Conv2d(count, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+                )
                 total += width
         self.draw = nn.Conv2d(total, 1, 3, padding=1)
-        for module in self.modules():
+        for module in self.reduce.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.kaiming_normal_(self.draw.weight, mode="fan_in", nonlinearity="relu")
         nn.init.zeros_(self.draw.bias)
 
     def forward(self, activations: Mapping[str, Tensor]) -> Tensor:
@@ -56,7 +63,9 @@ class Masker(nn.Module):
         """
         for layer in (*self.layers, self.grid):
             if layer not in activations:
-                raise ValueError(f"layer {layer!r} is not among the activations {tuple(activations)}; is this its classifier?")
+                raise ValueError(
+                    f"layer {layer!r} is not among the activations {tuple(activations)}; is this its classifier?"
+                )
         grid = activations[self.grid].shape[-2:]
         reduced = [
             F.interpolate(reduce(activations[layer]), size=grid, mode="bilinear", align_corners=False)
@@ -65,7 +74,9 @@ class Masker(nn.Module):
         return self.draw(torch.cat(reduced, dim=1)).float()
 
 
-def masker_for(classifier: Classifier, layers: Sequence[str] | None = None, *, width: int = 64, seed: int = 0) -> Masker:
+def masker_for(
+    classifier: Classifier, layers: Sequence[str] | None = None, *, width: int = 64, seed: int = 0
+) -> Masker:
     """A new masker for `classifier`, with weights from `seed`.
 
     `layers` None means the two deepest, which the study found to be enough. Raises ValueError for a layer that is not

@@ -1,7 +1,7 @@
 """What a mask is: logits on a coarse grid, made a mask, blended with an image, and measured.
 
 A mask m has shape (B, 1, H, W) and values in [0, 1], high where the image is needed. It is always made the same way,
-whoever draws it: logits on a coarse grid, a sigmoid, an upsampling to the image. Equation 1 of Phang et al. optimises
+whoever draws it: logits on a coarse grid, upsampled to the image, and a sigmoid. Equation 1 of Phang et al. optimises
 such logits for one image; equation 2 lets a masker network compute them.
 """
 
@@ -19,16 +19,33 @@ Infill = Callable[[Tensor, Tensor], Tensor]
 
 
 def mask_from_logits(logits: Tensor, size: tuple[int, int], *, upsampling: str = "nearest") -> Tensor:
-    """The mask (B, 1, H, W) of logits (B, 1, h, w): sigmoid, then upsampling ("nearest" or "bilinear") to `size`.
+    """The mask (B, 1, H, W) of logits (B, 1, h, w): upsampled to `size`, then a sigmoid.
 
-    The study uses "nearest" for trained maskers. "bilinear" draws smooth edges, which suits one mask per image.
+    The study uses "nearest" for trained maskers; "bilinear" has no steps; "smooth", a cubic B-spline, has no kinks
+    either and rounds off what is narrower than two cells, which suits one mask per image.
     """
     if logits.dim() != 4 or logits.shape[1] != 1:
         raise ValueError(f"mask logits have shape {tuple(logits.shape)}, expected (B, 1, h, w)")
+    if upsampling == "smooth":
+        rows, columns = (
+            _spline(cells, pixels).to(logits) for cells, pixels in zip(logits.shape[-2:], size, strict=True)
+        )
+        return (rows @ logits @ columns.T).sigmoid()
     if upsampling not in ("nearest", "bilinear"):
-        raise ValueError(f"upsampling {upsampling!r} is unknown; choose nearest or bilinear")
+        raise ValueError(f"upsampling {upsampling!r} is unknown; choose nearest, bilinear or smooth")
     options = {"align_corners": False} if upsampling == "bilinear" else {}
-    return F.interpolate(logits.sigmoid(), size=size, mode=upsampling, **options)
+    return F.interpolate(logits, size=size, mode=upsampling, **options).sigmoid()
+
+
+def _spline(cells: int, pixels: int) -> Tensor:
+    """(pixels, cells): the weight of each cell's cubic B-spline at each pixel's centre; cells repeat beyond the edge."""
+    at = (torch.arange(pixels) + 0.5) * cells / pixels - 0.5
+    away = (at[:, None] - torch.arange(-2, cells + 2)).abs()
+    weights = torch.where(away < 1, 2 / 3 - away**2 + away**3 / 2, (2 - away).clamp(min=0) ** 3 / 6)
+    inside = weights[:, 2:-2].clone()
+    inside[:, 0] += weights[:, :2].sum(dim=1)
+    inside[:, -1] += weights[:, -2:].sum(dim=1)
+    return inside
 
 
 def masked_in(images: Tensor, masks: Tensor, hidden: Tensor) -> Tensor:

@@ -49,7 +49,10 @@ def min_class(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
 
 
 def max_entropy(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
-    """MaxEnt: -c0 Ent, (B,), in [-log C, 0]. Low when nothing is left to decide by; only images that are right when clean count."""
+    """MaxEnt: -c0 Ent, (B,), in [-log C, 0]. Low when nothing is left to decide by.
+
+    Only images that are right when clean (c0 = 1) count.
+    """
     return -clean_correct * entropy(logits)
 
 
@@ -223,7 +226,9 @@ def objective_backward(
 def _check_shapes(images: Tensor, mask: Tensor, labels: Tensor) -> None:
     expected = (len(images), 1, *images.shape[-2:])
     if tuple(mask.shape) != expected:
-        raise ValueError(f"the mask has shape {tuple(mask.shape)}, expected {expected} for images {tuple(images.shape)}")
+        raise ValueError(
+            f"the mask has shape {tuple(mask.shape)}, expected {expected} for images {tuple(images.shape)}"
+        )
     if labels.shape != images.shape[:1]:
         raise ValueError(f"labels have shape {tuple(labels.shape)}, expected ({len(images)},): one an image")
 

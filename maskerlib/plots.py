@@ -15,7 +15,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
-from torch.nn import functional as F
 
 from maskerlib.files import atomic_path
 
@@ -57,7 +56,9 @@ def _show(axes: Axes, image: Tensor, title: str = "", box: Tensor | None = None)
 def image_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[Sequence[str]], *, width: float = 1.7) -> Figure:
     """Images (3, H, W) or maps (1, H, W) in rows and columns, each under its title; `width` in inches per image."""
     columns = max(len(row) for row in rows)
-    figure, axes = plt.subplots(len(rows), columns, figsize=(width * columns, 1.13 * width * len(rows)), squeeze=False)
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(width * columns, 1.13 * width * len(rows)), squeeze=False
+    )
     for line, row, names in zip(axes, rows, titles, strict=True):
         for axis in line:
             axis.set_axis_off()
@@ -90,15 +91,17 @@ def map_grid(images: Tensor, boxes: Sequence[Tensor], maps: Mapping[str, Tensor]
     return _finish(figure)
 
 
-def training_curves(histories: Mapping[str, Mapping[str, Sequence[float]]], names: Sequence[str], *, smooth: int = 20) -> Figure:
-    """One panel a quantity in `names`, one line a run; a running mean over `smooth` steps."""
-    figure, axes = plt.subplots(1, len(names), figsize=(2.6 * len(names), 2.1), squeeze=False)
-    for axis, name in zip(axes[0], names, strict=True):
+def training_curves(
+    histories: Mapping[str, Mapping[str, Sequence[float]]], panels: Mapping[str, str], *, smooth: int = 20
+) -> Figure:
+    """One panel a quantity, titled by `panels`, one line a run; a running mean over `smooth` steps."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(2.8 * len(panels), 2.2), squeeze=False)
+    for axis, (name, title) in zip(axes[0], panels.items(), strict=True):
         for run, history in histories.items():
             if name in history:
                 values = pd.Series(list(history[name]))
                 axis.plot(values.rolling(smooth, min_periods=1).mean(), label=run, linewidth=1.2)
-        axis.set_title(name, fontsize=9)
+        axis.set_title(title, fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)
     axes[0][0].legend(fontsize=7, frameon=False)
@@ -133,8 +136,14 @@ def objects_and_masks(images: Tensor, masks: Tensor, names: Sequence[str]) -> Fi
     return image_grid([list(images), list(masks[:, None].float())], [names, [""] * len(names)], width=1.1)
 
 
-def story(photos: Sequence[Sequence[Tensor]], captions: Sequence[Sequence[str]], maps: Mapping[str, Tensor], images: Tensor,
-          table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
+def story(
+    photos: Sequence[Sequence[Tensor]],
+    captions: Sequence[Sequence[str]],
+    maps: Mapping[str, Tensor],
+    images: Tensor,
+    table: pd.DataFrame,
+    columns: Mapping[str, str],
+) -> Figure:
     """The closing figure of the quickstart: photographs through masks, maps on scenes, metrics as bars."""
     figure = plt.figure(figsize=(11, 8.6))
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.15, 1])
@@ -158,7 +167,9 @@ def story(photos: Sequence[Sequence[Tensor]], captions: Sequence[Sequence[str]],
 def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 110) -> None:
     """Write a figure, atomically; the format follows from the suffix. The date is left out, so equal figures are equal files."""
     with atomic_path(path) as partial:
-        figure.savefig(partial, dpi=dpi, bbox_inches="tight", metadata={"Software": None} if partial.suffix == ".png" else None)
+        figure.savefig(
+            partial, dpi=dpi, bbox_inches="tight", metadata={"Software": None} if partial.suffix == ".png" else None
+        )
 
 
 def _finish(figure: Figure) -> Figure:

@@ -26,7 +26,9 @@ class ClassifierPool:
     Raises ValueError unless every >= 1, size >= 1 and 0 <= historic <= 1.
     """
 
-    def __init__(self, classifier: Classifier, *, every: int = 100, size: int = 30, historic: float = 0.5, seed: int = 0) -> None:
+    def __init__(
+        self, classifier: Classifier, *, every: int = 100, size: int = 30, historic: float = 0.5, seed: int = 0
+    ) -> None:
         if every < 1 or size < 1 or not 0 <= historic <= 1:
             raise ValueError(
                 f"pool every={every}, size={size}, historic={historic}: needs every >= 1, size >= 1, 0 <= historic <= 1"

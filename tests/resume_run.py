@@ -1,4 +1,4 @@
-"""The run that `test_resume.py` kills: a classifier, then a FIX and a CA masker, one after the other in one process."""
+"""The run that `test_resume.py` kills: a classifier, then a FIX and a CA masker, in one process."""
 
 import dataclasses
 from multiprocessing.connection import Connection
@@ -12,10 +12,17 @@ from maskerlib.config import MaskerConfig
 from maskerlib.training import train_masker
 
 FIX = MaskerConfig(
-    steps=40, batch_size=6, width=8, pool_every=3, pool_size=4, precision="fp32", checkpoint_every=3, masker_lr=0.01
+    steps=24,
+    batch_size=6,
+    width=8,
+    pool_every=3,
+    pool_size=4,
+    precision="fp32",
+    checkpoint_every=3,
+    masker_lr=0.01,
 )
-CA = dataclasses.replace(FIX, mode="CA", steps=60)
-CLASSIFIER = ClassifierConfig(passes=10, batch_size=6, lr=0.05, precision="fp32", checkpoint_every=3)
+CA = dataclasses.replace(FIX, mode="CA", steps=36)
+CLASSIFIER = ClassifierConfig(passes=5, batch_size=6, lr=0.05, precision="fp32", checkpoint_every=3)
 
 
 def run(folder: Path, ready: Connection | None = None) -> None:

@@ -22,7 +22,10 @@ class TestCropFlip:
         torch.testing.assert_close(crops[:, 2], torch.full_like(crops[:, 2], 0.5))
         left, right = crops[:, 0, 20, 10], crops[:, 0, 20, -11]
         top, bottom = crops[:, 1, 8, 30], crops[:, 1, -9, 30]
-        width, height = (right - left).abs() / (39 / 60), (bottom - top).abs() / (23 / 40)  # back from between the centres
+        width, height = (
+            (right - left).abs() / (39 / 60),
+            (bottom - top).abs() / (23 / 40),
+        )  # back from between the centres
         share, shape = width * height, width / height
         assert share.min() > 0.2 - 1e-3 and share.max() < 0.9 + 1e-3
         assert share.min() < 0.23 and share.max() > 0.87
@@ -71,7 +74,14 @@ class TestStreams:
             return torch.rand(4, generator=stream(*names)).tolist()
 
         assert numbers(0, "order", 3) == numbers(0, "order", 3)
-        different = [(0, "order", 3), (1, "order", 3), (0, "augment", 3), (0, "order", 4), (0, "order"), (-1, "order", 3)]
+        different = [
+            (0, "order", 3),
+            (1, "order", 3),
+            (0, "augment", 3),
+            (0, "order", 4),
+            (0, "order"),
+            (-1, "order", 3),
+        ]
         assert len({tuple(numbers(*names)) for names in different}) == len(different)
 
     def test_the_same_on_every_machine(self):

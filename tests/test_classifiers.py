@@ -55,7 +55,10 @@ class TestActivations:
     @pytest.mark.parametrize("context", [torch.enable_grad, torch.no_grad, torch.inference_mode])
     def test_an_output_that_is_overwritten_in_place_is_refused(self, context):
         classifier = Classifier(TinyNet(inplace=True), ("stem", "stage.1"), input_size=(SIZE, SIZE))
-        with context(), pytest.raises(RuntimeError, match=r"'stage\.1' of classifier is overwritten in place .*inplace=False"):
+        with (
+            context(),
+            pytest.raises(RuntimeError, match=r"'stage\.1' of classifier is overwritten in place .*inplace=False"),
+        ):
             classifier.activations(torch.rand(2, 3, SIZE, SIZE))
         classifier = Classifier(TinyNet(inplace=True), ("stem", "stage"), input_size=(SIZE, SIZE))
         with context():
@@ -80,7 +83,9 @@ class TestActivations:
 
 class TestClassifier:
     def test_an_unknown_layer_is_named_with_those_that_exist(self):
-        with pytest.raises(ValueError, match=r"layer 'stages' is not in mine; choose from stem, stem\.0, .*stage, .*head"):
+        with pytest.raises(
+            ValueError, match=r"layer 'stages' is not in mine; choose from stem, stem\.0, .*stage, .*head"
+        ):
             Classifier(TinyNet(), ("stem", "stages"), name="mine")
 
     @pytest.mark.parametrize("statistics", [{"mean": (0.5,)}, {"std": (0.5, 0.5)}, {"std": (0.5, 0, 0.5)}])
@@ -90,7 +95,12 @@ class TestClassifier:
 
     @pytest.mark.parametrize(
         "images",
-        [torch.rand(3, 8, 8), torch.rand(1, 1, 8, 8), torch.rand(1, 4, 8, 8), torch.zeros(1, 3, 8, 8, dtype=torch.uint8)],
+        [
+            torch.rand(3, 8, 8),
+            torch.rand(1, 1, 8, 8),
+            torch.rand(1, 4, 8, 8),
+            torch.zeros(1, 3, 8, 8, dtype=torch.uint8),
+        ],
     )
     def test_other_images_are_refused(self, images):
         with pytest.raises(ValueError, match=r"images have shape .* and dtype .*, expected \(B, 3, H, W\) of floats"):

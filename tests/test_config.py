@@ -32,7 +32,11 @@ def test_final_models():
     fix, ca = MaskerConfig.final("FIX", seed=2), MaskerConfig.final("CA", steps=5)
     assert (fix.mode, fix.objective.size_out, fix.seed) == ("FIX", 10, 2)
     assert (ca.mode, ca.objective.size_out, ca.steps) == ("CA", 15, 5)
-    assert (ca.objective.masked_in, ca.objective.masked_out, ca.objective.size_in) == ("max_class", "max_ent", 1)
+    assert (ca.objective.masked_in, ca.objective.masked_out, ca.objective.size_in) == (
+        "max_class",
+        "max_ent",
+        1,
+    )
     assert MaskerConfig.final("CA", objective=Objective(tv=1)).objective == Objective(tv=1)
 
 

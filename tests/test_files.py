@@ -149,7 +149,11 @@ class TestJson:
 
 class TestCheckpoints:
     def test_round_trip(self, tmp_path):
-        content = {"step": 3, "tensors": {"a": torch.randn(2, 3).bfloat16()}, "list": [1.5, "x", None, (1, 2)]}
+        content = {
+            "step": 3,
+            "tensors": {"a": torch.randn(2, 3).bfloat16()},
+            "list": [1.5, "x", None, (1, 2)],
+        }
         save_checkpoint(tmp_path / "c.pt", content)
         loaded = load_checkpoint(tmp_path / "c.pt")
         assert torch.equal(loaded["tensors"].pop("a"), content["tensors"].pop("a"))

@@ -16,9 +16,9 @@ from maskerlib.loop import (
     Plan,
     check_start,
     clear_checkpoint,
+    learning_rate_factor,
     run_steps,
     source_identity,
-    step_decay,
     steps_for,
 )
 from maskerlib.samples import Subset
@@ -121,7 +121,9 @@ class TestCheckpoint:
         run_steps(Plan(2, 2), Squares(4), part.step, {"x": part}, identity="x", folder=tmp_path, progress=False)
         content = (tmp_path / "checkpoint.pt").read_bytes()
         (tmp_path / "checkpoint.pt").write_bytes(content[: len(content) // 2])
-        with pytest.raises(ValueError, match=r"checkpoint\.pt is not a readable checkpoint .*delete it to start afresh"):
+        with pytest.raises(
+            ValueError, match=r"checkpoint\.pt is not a readable checkpoint .*delete it to start afresh"
+        ):
             run_steps(Plan(2, 2), Squares(4), part.step, {"x": part}, identity="x", folder=tmp_path, progress=False)
 
     def test_a_folder_that_cannot_be_written_to_is_named_before_the_first_step(self, tmp_path):
@@ -146,7 +148,13 @@ class TestStops:
 
         with pytest.raises(Diverged, match=rf"step 3: size_in is {value}; lower the learning rate"):
             run_steps(
-                Plan(9, 2, checkpoint_every=1), Squares(4), step, {"x": part}, identity="x", folder=tmp_path, progress=False
+                Plan(9, 2, checkpoint_every=1),
+                Squares(4),
+                step,
+                {"x": part},
+                identity="x",
+                folder=tmp_path,
+                progress=False,
             )
         assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 3  # the last state that was finite
 
@@ -167,11 +175,15 @@ class TestCheckStart:
     def test_labels(self):
         source = Squares(6)
         source.labels[4] = 4
-        with pytest.raises(ValueError, match="label 4 of image 4 is none of the 4 classes of tiny; labels go from -1 to 3"):
+        with pytest.raises(
+            ValueError, match="label 4 of image 4 is none of the 4 classes of tiny; labels go from -1 to 3"
+        ):
             check_start(tiny_classifier(), source, unlabelled=True)
         source.labels[4] = -1
         check_start(tiny_classifier(), source, unlabelled=True)
-        with pytest.raises(ValueError, match="label -1 of image 4 is none of the 4 classes of tiny; labels go from 0 to 3"):
+        with pytest.raises(
+            ValueError, match="label -1 of image 4 is none of the 4 classes of tiny; labels go from 0 to 3"
+        ):
             check_start(tiny_classifier(), source, unlabelled=False)
 
     def test_other_class_names(self):
@@ -201,13 +213,27 @@ def test_source_identity_tells_data_apart():
 class TestSchedule:
     @pytest.mark.parametrize(
         "steps, factors",
-        [(1, [1]), (2, [1, 0.1]), (3, [1, 0.1, 0.01]), (4, [1, 1, 0.1, 0.01]), (6, [1, 1, 0.1, 0.1, 0.01, 0.01])],
+        [
+            (1, [1]),
+            (2, [1, 0.1]),
+            (3, [1, 0.1, 0.01]),
+            (4, [1, 1, 0.1, 0.01]),
+            (6, [1, 1, 0.1, 0.1, 0.01, 0.01]),
+        ],
     )
     def test_decay(self, steps, factors):
-        assert [step_decay(step, steps) for step in range(steps)] == pytest.approx(factors)
+        assert [learning_rate_factor(step, steps, "steps") for step in range(steps)] == pytest.approx(factors)
+
+    def test_a_cosine_falls_from_one_to_nearly_nothing(self):
+        assert [learning_rate_factor(step, 4, "cosine") for step in range(4)] == pytest.approx([1, 0.853553, 0.5, 0.146447])
 
     def test_steps(self):
-        assert [steps_for(*case) for case in ((12, 100, 72), (1, 72, 72), (0.001, 10, 72), (2, 73, 72))] == [17, 1, 1, 3]
+        assert [steps_for(*case) for case in ((12, 100, 72), (1, 72, 72), (0.001, 10, 72), (2, 73, 72))] == [
+            17,
+            1,
+            1,
+            3,
+        ]
 
     @pytest.mark.parametrize("name, value", [("steps", 0), ("batch_size", 0), ("checkpoint_every", 0), ("workers", -1)])
     def test_bad_plans_are_named(self, name, value):

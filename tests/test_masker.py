@@ -73,12 +73,14 @@ class TestLayers:
         assert masker.reduce[0][0].weight.shape == (8, 4, 1, 1) and masker.draw.weight.shape == (1, 8, 3, 3)
 
     def test_forward_by_hand(self):
-        """Stem as it is, stage through convolution, batch norm, ReLU and bilinear upsampling, then one convolution."""
+        """Stem as it is; stage through convolution, norm, ReLU and upsampling; then one convolution."""
         masker = Masker({"stem": 2, "stage": 3}, grid="stem", width=4).eval()
         stem, stage = torch.randn(1, 2, 6, 8), torch.randn(1, 3, 3, 4)
         reduced = torch.einsum("oi,bihw->bohw", masker.reduce[1][0].weight[:, :, 0, 0], stage) / (1 + 1e-5) ** 0.5
         upsampled = nn.functional.interpolate(reduced.relu(), size=(6, 8), mode="bilinear", align_corners=False)
-        expected = nn.functional.conv2d(torch.cat([stem, upsampled], 1), masker.draw.weight, masker.draw.bias, padding=1)
+        expected = nn.functional.conv2d(
+            torch.cat([stem, upsampled], 1), masker.draw.weight, masker.draw.bias, padding=1
+        )
         torch.testing.assert_close(masker({"stem": stem, "stage": stage}), expected)
 
     def test_what_cannot_be_read_is_named(self):
@@ -114,6 +116,12 @@ def test_weights_follow_from_the_seed():
     assert torch.equal(one, same) and not torch.equal(one, other)
     deviation = masker_for(scene_resnet("ab"), ["stage4"], width=512).reduce[0][0].weight.std().item()
     assert deviation == pytest.approx((2 / 512) ** 0.5, rel=0.02)  # He, fan-out
+
+
+def test_the_first_masks_are_grey_not_saturated():
+    classifier = scene_resnet("ab")
+    masks = masker_for(classifier, seed=3)(classifier.activations(torch.rand(8, 3, 96, 96))[1]).sigmoid()
+    assert ((masks > 0.02) & (masks < 0.98)).float().mean() > 0.95
 
 
 def test_the_method_leaves_modes_and_statistics_as_they_were_and_ignores_targets():

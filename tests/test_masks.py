@@ -80,7 +80,7 @@ class TestMaskFromLogits:
 
 
 def released_tv(mask: np.ndarray) -> float:
-    """The release's sum, one square at a time: neighbours below and to the right, and 0.3 of each border's squares."""
+    """The release's sum, one square at a time: the neighbours' differences, and 0.3 of each border's squares."""
     height, width = mask.shape
     total = 0.0
     for row in range(height):
@@ -100,7 +100,7 @@ class TestMeasures:
         torch.testing.assert_close(total_variation(masks), expected)
 
     def test_total_variation_by_hand(self):
-        # Four cells of 112 pixels, the upper left one full: two inner edges and two border edges of 112 pixels each.
+        # Four cells of 112 pixels, one of them full: two inner edges and two border edges of 112 pixels.
         mask = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
         assert total_variation(mask).item() == pytest.approx(2 * 112 + 2 * 0.3 * 112)
         assert total_variation(torch.zeros(1, 1, 3, 5)).item() == 0
@@ -126,15 +126,15 @@ class TestBlur:
     def test_agrees_with_scipy_at_the_scaled_sigma(self, shape, sigma):
         images = random(0, 2, 3, *shape)
         scaled = sigma * min(shape) / 100
-        expected = [scipy.ndimage.gaussian_filter(x.numpy(), scaled, mode="mirror", truncate=3) for x in images.flatten(0, 1)]
+        expected = [
+            scipy.ndimage.gaussian_filter(x.numpy(), scaled, mode="mirror", truncate=3) for x in images.flatten(0, 1)
+        ]
         blurred = blur(sigma, at=100)(images, torch.zeros(1, 3, 1, 1))
         torch.testing.assert_close(blurred.flatten(0, 1), torch.from_numpy(np.stack(expected)), rtol=0, atol=1e-5)
 
     def test_looks_alike_at_every_size(self):
         small = random(0, 1, 3, 14, 14)
-        one, other = (
-            blur()(nn.functional.interpolate(small, size=(size, size)), torch.zeros(1)) for size in (56, 112)
-        )
+        one, other = (blur()(nn.functional.interpolate(small, size=(size, size)), torch.zeros(1)) for size in (56, 112))
         there = nn.functional.avg_pool2d(other, 2)
         torch.testing.assert_close(one, there, rtol=0, atol=0.02)  # borders are mirrored at pixels
         assert (one - nn.functional.interpolate(small, size=(56, 56))).abs().max() > 0.2

@@ -56,7 +56,7 @@ class TestTerms:
 
 
 class TestSizeTerms:
-    """lambda_in relu(c_in - a) and lambda_out relu(c0 c_out - a), each with a minus sign, for a mask of area 0.3."""
+    """-lambda_in relu(c_in - a) and -lambda_out relu(c0 c_out - a) for a mask of area a = 0.3."""
 
     @pytest.mark.parametrize("seen, expected", [(0, -2 * 0.7), (1, 0)])
     def test_masked_in(self, seen, expected):
@@ -78,7 +78,10 @@ class TestSizeTerms:
 class TestEvaluate:
     def test_sums_up_equation_1(self):
         """Two images of one pixel, a judge that says what it is told, every number by hand."""
-        images, hidden = torch.tensor([0.2, 0.6]).view(2, 1, 1, 1).expand(2, 3, 1, 1), torch.full((1, 3, 1, 1), 1.0)
+        images, hidden = (
+            torch.tensor([0.2, 0.6]).view(2, 1, 1, 1).expand(2, 3, 1, 1),
+            torch.full((1, 3, 1, 1), 1.0),
+        )
         mask = torch.tensor([0.5, 0.25]).view(2, 1, 1, 1)
         shown = []
 
@@ -104,7 +107,10 @@ class TestEvaluate:
 
     def test_a_side_that_is_left_out_is_not_looked_at(self):
         mask, labels, right = torch.rand(2, 1, 4, 4), torch.tensor([0, 1]), torch.ones(2)
-        for sides, expected in ((("max_class", None), ["in", "size_in", "tv"]), ((None, "max_ent"), ["out", "size_out", "tv"])):
+        for sides, expected in (
+            (("max_class", None), ["in", "size_in", "tv"]),
+            ((None, "max_ent"), ["out", "size_out", "tv"]),
+        ):
             calls = []
 
             def judge(views: Tensor, calls: list = calls) -> Tensor:
@@ -139,7 +145,7 @@ class SmoothNet(nn.Module):
 
 
 def case(device: torch.device, dtype: torch.dtype = torch.float64) -> tuple[SmoothNet, Tensor, tuple[Tensor, ...]]:
-    """A smooth judge, a mask for six images, and (images, labels, c0, infill) such that every bracket opens and closes."""
+    """A smooth judge, a mask for six images, and (images, labels, c0, infill): each bracket is 0 and 1 there."""
     torch.manual_seed(1)
     judge = SmoothNet().to(dtype)
     images = torch.rand(6, 3, 4, 3, dtype=dtype) * torch.linspace(0.2, 3, 6, dtype=dtype).view(6, 1, 1, 1)
@@ -149,7 +155,11 @@ def case(device: torch.device, dtype: torch.dtype = torch.float64) -> tuple[Smoo
     labels = torch.where(torch.tensor([True, False] * 3), left, (left + 1) % 3)  # c_out is 0, 1, 0, 1, 0, 1
     assert 0 < (labels == seen).sum() < 6  # and c_in is both as well
     right = torch.tensor([0, 0, 1, 1, 1, 1], dtype=dtype)
-    return judge.to(device), mask.to(device), tuple(part.to(device) for part in (images, labels, right, hidden))
+    return (
+        judge.to(device),
+        mask.to(device),
+        tuple(part.to(device) for part in (images, labels, right, hidden)),
+    )
 
 
 @pytest.mark.parametrize("sides", SIDES)
@@ -170,14 +180,16 @@ def test_gradient_with_respect_to_the_mask_against_finite_differences(sides):
         for name in numeric:
             numeric[name][:, 0, row, column] = (above[name] - below[name]) / 2e-5
     for name in exact:
-        torch.testing.assert_close(exact[name], numeric[name], rtol=1e-5, atol=1e-7, msg=lambda text, n=name: f"{n}: {text}")
+        torch.testing.assert_close(
+            exact[name], numeric[name], rtol=1e-5, atol=1e-7, msg=lambda text, n=name: f"{n}: {text}"
+        )
         assert exact[name].abs().sum() > 1e-3, f"{name} has no gradient here, so nothing was checked"
 
 
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("sides", SIDES)
 def test_backward_is_that_of_the_plain_sum(sides, train, device):
-    """The mask's parameters get the gradient of the objective, the judge's weights that of a graph of their own."""
+    """The mask gets the gradient of the objective, the judge's weights that of a graph of their own."""
     dtype = torch.float32 if device.type == "mps" else torch.float64
     judge, _, (images, labels, right, hidden) = case(device, dtype)
     objective = Objective(*sides, weight_in=0.7, weight_out=1.3, size_in=2, size_out=3, tv=0.01)
@@ -187,7 +199,11 @@ def test_backward_is_that_of_the_plain_sum(sides, train, device):
     (expected,) = torch.autograd.grad(torch.stack(list(terms.values())).sum(dim=0).mean(), logits)
     mask = mask_from_logits(logits.detach(), (4, 3))
     views = [side.view(images, mask, hidden) for side in objective.sides()]
-    weights = [judge.conv.weight, judge.head.bias, judge.unused]  # and conv.bias and head.weight, which do not learn
+    weights = [
+        judge.conv.weight,
+        judge.head.bias,
+        judge.unused,
+    ]  # and conv.bias and head.weight, which do not learn
     classifier_loss = sum(F.cross_entropy(judge(view), labels) for view in views)
     expected_weights = torch.autograd.grad(classifier_loss, weights[:2])
 
@@ -224,8 +240,14 @@ class TestObjective:
     @pytest.mark.parametrize(
         "arguments, message",
         [
-            ({"masked_in": "max_ent"}, "masked_in='max_ent' is unknown; choose one of max_class, min_ent or None"),
-            ({"masked_out": "MaxEnt"}, "masked_out='MaxEnt' is unknown; choose one of min_class, max_ent, forward_kl"),
+            (
+                {"masked_in": "max_ent"},
+                "masked_in='max_ent' is unknown; choose one of max_class, min_ent or None",
+            ),
+            (
+                {"masked_out": "MaxEnt"},
+                "masked_out='MaxEnt' is unknown; choose one of min_class, max_ent, forward_kl",
+            ),
             ({"masked_in": None, "masked_out": None}, "needs masked_in, masked_out or both; both are None"),
             ({"weight_in": -1}, "weight_in=-1 must be a finite number of 0 or more"),
             ({"weight_out": math.inf}, "weight_out=inf must be"),

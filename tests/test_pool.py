@@ -45,7 +45,9 @@ def test_a_full_pool_replaces_one_member_by_the_new_one():
         if step >= 5:
             (victim,) = before - set(pool.members)
             gone[sorted(before).index(victim)] += 1
-    assert min(gone.values()) > 35 and len(gone) == 5  # 59 of each place expected: neither always the oldest nor the newest
+    assert (
+        min(gone.values()) > 35 and len(gone) == 5
+    )  # 59 of each place expected: neither always the oldest nor the newest
 
 
 class TestDraw:

@@ -55,7 +55,7 @@ class Case:
         objective = Objective(size_out=15, tv=0.01)
         self.config = MaskerConfig(mode=mode, objective=objective, infill=infill, precision="fp32", **options)
         self.classifier = tiny_classifier().to(device)
-        self.classifier.train(mode == "CA").requires_grad_(mode == "CA")
+        self.classifier.eval().requires_grad_(mode == "CA")
         self.masker = masker_for(self.classifier, ("stem", "stage"), width=8).to(device)
         self.member = tiny_classifier(seed=1).to(device).requires_grad_(False)
         batch = Squares().batch(range(12)).to(device)
@@ -66,16 +66,14 @@ class Case:
         return compute_gradients(self.config, self.classifier, self.masker, self.images, labels, judge=judge)
 
     def plain(self, judge: Classifier, *, learn_masked: bool) -> tuple[list[Tensor], list[Tensor]]:
-        """Gradients of the masker and of the classifier by two separate graphs, with nothing of the library's step."""
+        """Gradients of masker and classifier by two separate graphs, with nothing of the library's step."""
         classifier = self.classifier
         with torch.no_grad():
             logits, activations = copy.deepcopy(classifier).activations(self.images)
         right = (logits.argmax(dim=1) == self.labels).float()
         mask = mask_from_logits(self.masker(activations), (SIZE, SIZE))
         judge = copy.deepcopy(judge).requires_grad_(False)
-        terms = evaluate_objective(
-            self.config.objective, judge, self.images, mask, self.labels, right, classifier.mean
-        )
+        terms = evaluate_objective(self.config.objective, judge, self.images, mask, self.labels, right, classifier.mean)
         loss = torch.stack(list(terms.values())).sum(dim=0).mean()
         masker = torch.autograd.grad(loss, list(self.masker.parameters()))
 
@@ -198,7 +196,8 @@ class TestRun:
         names = dict(classifier.named_parameters())
         learnt = dict(trained.classifier.named_parameters())
         assert all(not torch.equal(weight, learnt[name]) for name, weight in names.items())
-        assert not torch.equal(classifier.network.stem[1].running_mean, trained.classifier.network.stem[1].running_mean)
+        statistics = [module.network.stem[1].running_mean for module in (classifier, trained.classifier)]
+        assert torch.equal(*statistics)  # masked images do not move what clean images are normalised by
 
     def test_the_result_is_ready_to_use(self):
         for config in (FIX, CA):
@@ -294,7 +293,9 @@ class TestStops:
     @pytest.mark.parametrize("change", [{"masker_lr": 1e30}, {"mode": "CA", "classifier_lr": 1e30}])
     def test_an_exploding_run_stops_with_the_step_and_the_terms(self, change, tmp_path):
         config = dataclasses.replace(FIX, steps=30, checkpoint_every=1, **change)
-        with pytest.raises(Diverged, match=r"^step \d+: .*(in|out|tv|clean|gradient norm) is (nan|inf).*lower the learning"):
+        with pytest.raises(
+            Diverged, match=r"^step \d+: .*(in|out|tv|clean|gradient norm) is (nan|inf).*lower the learning"
+        ):
             train(config, folder=tmp_path)
         assert names(tmp_path) == ["checkpoint.pt"]  # no result
         saved = load_checkpoint(tmp_path / "checkpoint.pt")

@@ -24,7 +24,7 @@ class TinyNet(nn.Module):
 
 
 def tiny_classifier(seed: int = 0, *, layers: tuple[str, ...] = ("stem", "stage")) -> Classifier:
-    """A `TinyNet` with weights from `seed`, batch-norm statistics that are not the initial ones, in eval mode."""
+    """A `TinyNet` in eval mode: weights from `seed`, batch-norm statistics that are not the initial ones."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = TinyNet()
@@ -35,7 +35,7 @@ def tiny_classifier(seed: int = 0, *, layers: tuple[str, ...] = ("stem", "stage"
 
 
 class Squares(Source):
-    """Squares of four colours, the classes, somewhere on grey noise; `labelled=False` keeps the colours to itself."""
+    """Squares of four colours, the classes, on grey noise; `labelled=False` keeps the colours to itself."""
 
     def __init__(self, count: int = 24, *, seed: int = 0, labelled: bool = True) -> None:
         generator = torch.Generator().manual_seed(seed)

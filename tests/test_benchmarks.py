@@ -1,0 +1,203 @@
+"""The benchmarks run at a tiny size, refuse to compare steps that differ, and write what their README documents.
+
+No time is asserted: these tests must pass on the slowest machine.
+"""
+
+import argparse
+import functools
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from maskerlib.files import read_json, save_checkpoint
+from maskerlib.scenes import Scenes
+from maskerlib.zoo import scene_resnet
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = ["--network", "resnet18", "--size", "64", "--batch", "4", "--rounds", "1"]
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import a benchmark by its name, as Python does when it runs one: its own folder comes first."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module
+
+
+def in_this_process(train_step: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure memory without a new process, which takes seconds to start; one test below starts one."""
+    monkeypatch.setattr(train_step, "step_memory_apart", train_step.step_memory)
+
+
+def positive(*numbers: float) -> bool:
+    return all(number > 0 for number in numbers)
+
+
+# --- timing ---------------------------------------------------------------------------------------
+
+
+def test_callables_take_turns_and_the_first_rounds_do_not_count(script):
+    timing, order = script("timing"), []
+    work = {name: functools.partial(order.append, name) for name in "ab"}
+    times = timing.interleaved(work, 3, torch.device("cpu"), warm=2)
+    assert order == ["a", "b"] * 5
+    assert [len(times[name].wall) for name in "ab"] == [3, 3] == [len(times[name].processor) for name in "ab"]
+
+
+def test_the_median_ignores_one_interruption(script):
+    times = script("timing").Times(wall=[1.0, 9.0, 2.0], processor=[1.0, 1.0, 3.0])
+    assert times.medians() == {"wall": 2.0, "processor": 1.0}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak cannot be reset")
+def test_peak_memory_sees_what_was_freed_again_and_forgets_what_came_before(script):
+    peak_memory = script("timing").peak_memory
+    assert 60 < peak_memory(lambda: torch.ones(2**24).sum(), torch.device("cpu")) < 100  # 64 MB
+    torch.ones(2**26).sum()
+    assert peak_memory(lambda: None, torch.device("cpu")) < 30
+
+
+# --- a training step ------------------------------------------------------------------------------
+
+
+def test_a_training_step_is_measured_and_written(script, monkeypatch, tmp_path, device, capsys):
+    train_step = script("train_step")
+    in_this_process(train_step, monkeypatch)
+    out = tmp_path / "train_step.json"
+    train_step.main([*TINY, "--classes", "10", "--device", str(device), "--out", str(out)])
+    result = read_json(out)
+    for mode, judges in train_step.JUDGES.items():
+        found = result[mode]
+        wall = found["seconds"]["wall"]
+        assert found["ratio"] == pytest.approx(wall["reference"] / wall["ours"]) and found["ratio"] > 0
+        assert found["rounds"].keys() == {f"{side} {judge}" for side in wall for judge in judges}
+        assert found["peak memory MB"].keys() == {"ours", "reference"}
+        assert max(found["gradient difference"].values()) <= train_step.TOLERANCE
+    assert result["CA"]["gradient difference"].keys() == {"masker", "classifier"}
+    assert result["targets"] == {"FIX": 3.0, "CA": 2.5}
+    assert result["targets apply"] == (result["precision"] == "bf16") == result["bfloat16 units"]
+    assert result["settings"]["batch"] == 4 and result["provenance"]["versions"]["torch"]
+    printed = capsys.readouterr().out
+    assert ("do not apply" in printed) != result["targets apply"]
+
+
+def test_emulated_bf16_is_not_held_against_the_targets(script, monkeypatch, tmp_path, capsys):
+    train_step = script("train_step")
+    in_this_process(train_step, monkeypatch)
+    resolve = train_step.resolve_precision
+    monkeypatch.setattr(
+        train_step, "resolve_precision", lambda p, d: "fp32" if p == "auto" else resolve(p, d)
+    )
+    out = tmp_path / "train_step.json"
+    options = [
+        "--classes",
+        "10",
+        "--device",
+        "cpu",
+        "--modes",
+        "FIX",
+        "--precision",
+        "bf16",
+        "--out",
+        str(out),
+    ]
+    train_step.main([*TINY, *options])
+    result = read_json(out)
+    assert (result["precision"], result["targets apply"]) == ("bf16", False)
+    assert "CA" not in result and "no bfloat16 units" in capsys.readouterr().out
+
+
+def options(**changes: object) -> argparse.Namespace:
+    values = {"device": "cpu", "threads": torch.get_num_threads(), "network": "resnet18", "classes": 10}
+    return argparse.Namespace(**{**values, "size": 64, "batch": 4, "seed": 0, "precision": "fp32", **changes})
+
+
+@pytest.mark.parametrize("mode", ["FIX", "CA"])
+def test_steps_that_compute_something_else_are_not_compared(script, monkeypatch, mode):
+    train_step = script("train_step")
+    plain = train_step.plain_gradients
+
+    def wrong(config, classifier, masker, images, labels, *, judge=None):
+        plain(config, classifier, masker, images, labels, judge=judge)
+        next(masker.parameters()).grad.mul_(1.01)
+
+    monkeypatch.setattr(train_step, "plain_gradients", wrong)
+    with pytest.raises(RuntimeError, match=f"{mode}: the gradients of the masker differ"):
+        train_step.gradient_difference(mode, options())
+
+
+def test_memory_is_measured_in_another_process_whose_failure_is_named(script):
+    train_step = script("train_step")
+    memory = train_step.step_memory_apart("FIX", True, options())
+    assert memory is None if sys.platform == "win32" else memory > 0
+    with pytest.raises(RuntimeError, match="FIX: the process that measures memory failed .*resnet99"):
+        train_step.step_memory_apart("FIX", True, options(network="resnet99"))
+
+
+# --- throughput -----------------------------------------------------------------------------------
+
+
+def test_throughput_is_measured_and_written(script, monkeypatch, tmp_path, cache):
+    throughput, out = script("throughput"), tmp_path / "throughput.json"
+    monkeypatch.setattr(throughput, "Scenes", functools.partial(Scenes, count=8))
+    throughput.main(
+        [*TINY, "--images", "8", "--device", "cpu", "--cache", str(cache / "scenes"), "--out", str(out)]
+    )
+    result = read_json(out)
+    drawn, judged = result["maps"]["a second"], result["evaluation"]["images a second"]
+    assert drawn.keys() == {"masker", "Grad-CAM", "classifier alone"}
+    assert judged.keys() == {"evaluate", "classifier alone"}
+    assert positive(*drawn.values(), *judged.values())
+    assert result["maps"]["ratio"] == pytest.approx(drawn["masker"] / drawn["Grad-CAM"])
+    assert result["evaluation"]["ratio"] == pytest.approx(judged["evaluate"] / judged["classifier alone"])
+    assert result["precision"] in ("bf16", "fp32")
+
+
+# --- precision ------------------------------------------------------------------------------------
+
+
+def test_the_precisions_are_compared_and_written(script, monkeypatch, tmp_path, cache):
+    precision, out, weights = script("precision"), tmp_path / "precision.json", tmp_path / "classifier.pt"
+    scenes = functools.partial(Scenes, count=16)
+    monkeypatch.setattr(precision, "Scenes", scenes)
+    classes = scenes("val", cache=cache / "scenes").class_names
+    save_checkpoint(weights, {"weights": scene_resnet(classes, seed=1).state_dict()})
+    size = ["--steps", "2", "--batch", "4", "--images", "8", "--seeds", "0", "1", "--modes", "FIX"]
+    files = ["--classifier", str(weights), "--cache", str(cache / "scenes"), "--out", str(out)]
+    precision.main(["--precision", "bf16", "--device", "cpu", *size, *files])
+    result = read_json(out)
+    found = result["FIX"]
+    for metric in ("LE", "PxAP"):
+        values = [found[name][metric] for name in ("bf16", "fp32")]
+        assert [len(numbers) for numbers in values] == [2, 2]
+        assert found[metric] == pytest.approx(precision.compare(*values))
+    assert "CA" not in result and result["provenance"]["seeds"] == [0, 1]
+
+
+def test_a_difference_is_within_the_spread_up_to_one_standard_deviation(script):
+    compare = script("precision").compare
+    fp32 = [0.1, 0.2, 0.3]  # standard deviation 0.1
+    within = compare([0.2, 0.2, 0.4], fp32)  # on average 0.0667 more
+    assert within["difference"] == pytest.approx([0.1, 0.0, 0.1])
+    assert within["mean difference"] == pytest.approx(0.2 / 3) and within["seed spread"] == pytest.approx(0.1)
+    assert within["within"] is True
+    assert compare([0.25, 0.35, 0.45], fp32)["within"] is False
+    assert compare([-0.05, 0.05, 0.15], fp32)["within"] is False
+
+
+def test_without_bfloat16_units_nothing_is_measured(script, monkeypatch, tmp_path):
+    precision, out = script("precision"), tmp_path / "precision.json"
+    monkeypatch.setattr(precision, "resolve_precision", lambda name, device: "fp32")
+    with pytest.raises(SystemExit, match="no bfloat16 units.*--precision bf16"):
+        precision.main(["--device", "cpu", "--out", str(out)])
+    assert not out.exists()
+
+
+def test_a_spread_needs_two_seeds(script, capsys):
+    with pytest.raises(SystemExit):
+        script("precision").main(["--seeds", "0"])
+    assert "two or more" in capsys.readouterr().err

@@ -18,7 +18,7 @@ NOTEBOOK_TIMEOUT = 1800
 CELL_TIMEOUT = 300
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench lab notebooks lint clean distclean
+.PHONY: help install run test bench bench-precision lab notebooks lint clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -35,6 +35,10 @@ test: $(STAMP) ## run the tests, then every notebook in its smoke profile
 
 bench: $(STAMP) ## measure training steps, masks per second and evaluation against plain references
 	@$(PY) benchmarks/train_step.py $(ARGS)
+	@$(PY) benchmarks/throughput.py $(ARGS)
+
+bench-precision: $(STAMP) ## compare maskers trained in bf16 with maskers trained in fp32; takes longer
+	@$(PY) benchmarks/precision.py $(ARGS)
 
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(ARGS)

@@ -7,6 +7,7 @@ The method, in the order of Phang, Park and Geras (arXiv 2010.09750):
 
     masks                what a mask is, and how it blends an image with what hides it
     objectives           what a mask should do: masked-in and masked-out terms, size, total variation
+    optimise             one mask per image, by gradient descent (equation 1)
     masker               the network that draws a mask from a classifier's activations
     pool                 the earlier classifiers that judge a classifier-agnostic run
     training             training a masker, FIX or CA (equation 2)

@@ -25,7 +25,7 @@ from maskerlib.seeds import stream
 
 __all__ = ["PER_IMAGE", "Optimised", "mask_method", "optimise_mask"]
 
-PER_IMAGE = Objective(size_out=7.0, tv=0.01)
+PER_IMAGE = Objective(size_out=5.0, tv=0.03)
 """The study's final objective with a smaller reward for small masks and more smoothness, as nothing is learnt over images."""
 
 

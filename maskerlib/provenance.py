@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from maskerlib import __version__
 from maskerlib.classifiers import Classifier
 from maskerlib.precision import resolve_precision
 
@@ -46,7 +47,7 @@ def provenance(
         "cpu capability": torch.backends.cpu.get_cpu_capability(),
         "precision on cpu": resolve_precision("auto", "cpu"),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {"maskerlib": __version__, **{name: _version(name) for name in _PACKAGES}},
     }
     if classifier is not None:
         record["classifier"] = {"name": classifier.name, "fingerprint": classifier.fingerprint()}

@@ -1,4 +1,4 @@
-"""The benchmarks run at a tiny size, refuse to compare steps that differ, and write what their README documents.
+"""The benchmarks run at a tiny size, refuse to compare steps that differ, and write what their README says.
 
 No time is asserted: these tests must pass on the slowest machine.
 """
@@ -6,6 +6,7 @@ No time is asserted: these tests must pass on the slowest machine.
 import argparse
 import functools
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ from maskerlib.scenes import Scenes
 from maskerlib.zoo import scene_resnet
 
 ROOT = Path(__file__).resolve().parents[1]
-TINY = ["--network", "resnet18", "--size", "64", "--batch", "4", "--rounds", "1"]
+TINY = ["--network", "resnet18", "--size", "32", "--batch", "4", "--rounds", "1"]
 
 
 @pytest.fixture
@@ -85,35 +86,42 @@ def test_a_training_step_is_measured_and_written(script, monkeypatch, tmp_path, 
     assert ("do not apply" in printed) != result["targets apply"]
 
 
-def test_emulated_bf16_is_not_held_against_the_targets(script, monkeypatch, tmp_path, capsys):
-    train_step = script("train_step")
-    in_this_process(train_step, monkeypatch)
-    resolve = train_step.resolve_precision
-    monkeypatch.setattr(
-        train_step, "resolve_precision", lambda p, d: "fp32" if p == "auto" else resolve(p, d)
-    )
-    out = tmp_path / "train_step.json"
-    options = [
-        "--classes",
-        "10",
-        "--device",
-        "cpu",
-        "--modes",
-        "FIX",
-        "--precision",
-        "bf16",
-        "--out",
-        str(out),
-    ]
-    train_step.main([*TINY, *options])
+@pytest.mark.parametrize(
+    "precision, units, apply, said",
+    [
+        ("bf16", True, True, "targets: FIX 3.0, CA 2.5"),
+        ("bf16", False, False, "do not apply: this device has no bfloat16 units"),
+        ("fp32", True, False, "do not apply: they are for bf16"),
+        ("fp32", False, False, "do not apply: this device has no bfloat16 units"),
+    ],
+)
+def test_the_targets_apply_to_bf16_that_is_not_emulated(
+    script, monkeypatch, tmp_path, capsys, precision, units, apply, said
+):
+    train_step, out = script("train_step"), tmp_path / "train_step.json"
+    automatic = "bf16" if units else "fp32"
+    monkeypatch.setattr(train_step, "resolve_precision", lambda p, device: automatic if p == "auto" else p)
+    seconds = {"wall": {"ours": 1.0, "reference": 2.0}}
+    found = {
+        "ratio": 2.0,
+        "processor ratio": 2.0,
+        "seconds": seconds,
+        "peak memory MB": {"ours": None, "reference": 9.0},
+    }
+    monkeypatch.setattr(train_step, "measure", lambda mode, options: found)
+    train_step.main(["--precision", precision, "--device", "cpu", "--out", str(out)])
     result = read_json(out)
-    assert (result["precision"], result["targets apply"]) == ("bf16", False)
-    assert "CA" not in result and "no bfloat16 units" in capsys.readouterr().out
+    assert (result["precision"], result["bfloat16 units"], result["targets apply"]) == (
+        precision,
+        units,
+        apply,
+    )
+    assert said in capsys.readouterr().out
 
 
 def options(**changes: object) -> argparse.Namespace:
     values = {"device": "cpu", "threads": torch.get_num_threads(), "network": "resnet18", "classes": 10}
-    return argparse.Namespace(**{**values, "size": 64, "batch": 4, "seed": 0, "precision": "fp32", **changes})
+    return argparse.Namespace(**{**values, "size": 32, "batch": 4, "seed": 0, "precision": "fp32", **changes})
 
 
 @pytest.mark.parametrize("mode", ["FIX", "CA"])
@@ -130,12 +138,17 @@ def test_steps_that_compute_something_else_are_not_compared(script, monkeypatch,
         train_step.gradient_difference(mode, options())
 
 
-def test_memory_is_measured_in_another_process_whose_failure_is_named(script):
-    train_step = script("train_step")
-    memory = train_step.step_memory_apart("FIX", True, options())
+def test_memory_is_measured_in_another_process(script):
+    memory = script("train_step").step_memory_apart("FIX", True, options())
     assert memory is None if sys.platform == "win32" else memory > 0
-    with pytest.raises(RuntimeError, match="FIX: the process that measures memory failed .*resnet99"):
-        train_step.step_memory_apart("FIX", True, options(network="resnet99"))
+
+
+def test_why_the_other_process_failed_is_named(script, monkeypatch):
+    train_step = script("train_step")
+    failed = subprocess.CompletedProcess([], 1, stdout="", stderr="Traceback ...\nValueError: no resnet99\n")
+    monkeypatch.setattr(train_step.subprocess, "run", lambda *command, **settings: failed)
+    with pytest.raises(RuntimeError, match=r"FIX: the process .* failed \(ValueError: no resnet99\)"):
+        train_step.step_memory_apart("FIX", True, options())
 
 
 # --- throughput -----------------------------------------------------------------------------------
@@ -174,7 +187,7 @@ def test_the_precisions_are_compared_and_written(script, monkeypatch, tmp_path, 
     for metric in ("LE", "PxAP"):
         values = [found[name][metric] for name in ("bf16", "fp32")]
         assert [len(numbers) for numbers in values] == [2, 2]
-        assert found[metric] == pytest.approx(precision.compare(*values))
+        assert found[metric] == precision.compare(*values)
     assert "CA" not in result and result["provenance"]["seeds"] == [0, 1]
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.interpolate
 import scipy.ndimage
 import torch
 from hypothesis import given, settings
@@ -64,10 +65,29 @@ class TestMaskFromLogits:
         torch.testing.assert_close(mask, expected, rtol=0, atol=0)
         assert mask[0, 0, 0, 0] == 0.5
 
-    def test_bilinear_is_smooth_between_the_same_cells(self):
-        logits = torch.tensor([[[[-20.0, 20.0]]]])
-        mask = mask_from_logits(logits, (1, 8), upsampling="bilinear")[0, 0, 0]
-        torch.testing.assert_close(mask, torch.tensor([0, 0, 0.125, 0.375, 0.625, 0.875, 1, 1]), rtol=0, atol=1e-6)
+    def test_bilinear_interpolates_the_logits(self):
+        mask = mask_from_logits(torch.tensor([[[[-4.0, 4.0]]]]), (1, 8), upsampling="bilinear")[0, 0, 0]
+        torch.testing.assert_close(mask.logit(), torch.tensor([-4.0, -4, -3, -1, 1, 3, 4, 4]), rtol=0, atol=1e-4)
+
+    @pytest.mark.parametrize("cells, pixels", [(5, 40), (7, 11), (1, 6), (9, 4)])
+    def test_smooth_is_the_cubic_spline_of_scipy(self, cells, pixels):
+        logits = random(0, 2, 1, cells, 3).double()
+        mask = mask_from_logits(logits, (pixels, 3 * pixels), upsampling="smooth")
+        expected = logits.numpy()
+        for axis, count in ((2, pixels), (3, 3 * pixels)):  # edges repeated, then one spline per axis
+            size = expected.shape[axis]
+            padded = np.pad(expected, [(2, 2) if each == axis else (0, 0) for each in range(4)], mode="edge")
+            knots = np.arange(size + 8) - 4.0  # so that the spline of a padded cell is centred on its place
+            centres = (np.arange(count) + 0.5) * size / count - 0.5
+            expected = scipy.interpolate.BSpline(knots, padded, 3, axis=axis)(centres)
+        torch.testing.assert_close(mask.logit(), torch.from_numpy(expected), rtol=0, atol=1e-6)
+
+    def test_smooth_keeps_a_constant_and_the_mean_and_carries_gradients(self, device):
+        logits = torch.full((2, 1, 4, 6), 0.7, device=device, requires_grad=True)
+        mask = mask_from_logits(logits, (31, 45), upsampling="smooth")
+        torch.testing.assert_close(mask, logits.sigmoid()[..., :1, :1].expand_as(mask))
+        mask.sum().backward()
+        assert (logits.grad > 0).all()
 
     @pytest.mark.parametrize("shape", [(2, 2), (1, 2, 2), (1, 3, 2, 2)])
     def test_another_shape_is_named(self, shape):
@@ -75,7 +95,7 @@ class TestMaskFromLogits:
             mask_from_logits(torch.zeros(shape), (4, 4))
 
     def test_another_upsampling_is_named(self):
-        with pytest.raises(ValueError, match="upsampling 'bicubic' is unknown; choose nearest or bilinear"):
+        with pytest.raises(ValueError, match="upsampling 'bicubic' is unknown; choose nearest, bilinear or smooth"):
             mask_from_logits(torch.zeros(1, 1, 2, 2), (4, 4), upsampling="bicubic")
 
 

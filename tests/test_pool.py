@@ -112,6 +112,15 @@ def test_state_survives_a_checkpoint(tmp_path):
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_a_restored_pool_forgets_the_member_that_it_had_loaded():
+    pool, other = ClassifierPool(tiny_classifier(), historic=1), ClassifierPool(tiny_classifier(), historic=1)
+    pool.remember(0, at(3, tiny_classifier()))
+    other.remember(0, at(4, tiny_classifier()))
+    assert (other.draw(1).network.head.bias == 4).all()
+    other.load_state_dict(pool.state_dict())
+    assert (other.draw(1).network.head.bias == 3).all()
+
+
 @pytest.mark.parametrize("options", [{"every": 0}, {"size": 0}, {"historic": 1.5}, {"historic": float("nan")}])
 def test_impossible_options_are_named(options):
     ((name, value),) = options.items()

@@ -14,7 +14,7 @@ from maskerlib.augment import random_crop_flip
 from maskerlib.classifiers import Classifier, frozen
 from maskerlib.files import load_checkpoint, save_checkpoint, write_json
 from maskerlib.loop import Plan, check_start, clear_checkpoint, run_steps, source_identity, steps_for
-from maskerlib.precision import autocast
+from maskerlib.precision import PRECISIONS, autocast
 from maskerlib.provenance import provenance
 from maskerlib.samples import Batch, Source, batches
 from maskerlib.seeds import stream
@@ -37,6 +37,8 @@ class ClassifierConfig:
         seed: of order and crops.
         precision: "auto", "bf16" or "fp32".
         checkpoint_every: steps between checkpoints.
+
+    Raises ValueError for any value that no run could use, naming it and what is possible.
     """
 
     passes: float = 7.5
@@ -51,9 +53,24 @@ class ClassifierConfig:
     checkpoint_every: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("passes", "batch_size", "lr", "checkpoint_every"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ValueError(f"{name}={getattr(self, name)!r} must be a finite number above 0")
+        for name in ("passes", "lr"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+                raise ValueError(f"{name}={value!r} must be a finite number above 0")
+        for name in ("batch_size", "checkpoint_every"):
+            value = getattr(self, name)
+            if not (type(value) is int and value >= 1):
+                raise ValueError(f"{name}={value!r} must be a whole number of 1 or more")
+        for name in ("momentum", "weight_decay", "small"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 <= value <= 1):
+                raise ValueError(f"{name}={value!r} must lie between 0 and 1")
+        if len(self.crop_scale) != 2 or not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(f"crop_scale={self.crop_scale!r} must satisfy 0 < smallest <= largest <= 1")
+        if type(self.seed) is not int:
+            raise ValueError(f"seed={self.seed!r} must be a whole number")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision={self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
 
 
 def train_classifier(
@@ -102,7 +119,7 @@ def train_classifier(
         lr=config.lr,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
-        nesterov=True,
+        nesterov=config.momentum > 0,
     )
 
     def step(number: int, batch: Batch) -> dict[str, float]:

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
@@ -144,24 +144,30 @@ def story(
     table: pd.DataFrame,
     columns: Mapping[str, str],
 ) -> Figure:
-    """The closing figure of the quickstart: photographs through masks, maps on scenes, metrics as bars."""
+    """The closing figure of the quickstart: photographs through masks, maps on scenes, metrics as bars.
+
+    `photos` and `captions`: one sequence a photograph, top to bottom. `maps`: {method: (B, 1, H, W)} of `images`
+    (B, 3, H, W). `table` and `columns`: as in `bar_table`.
+    """
     figure = plt.figure(figsize=(11, 8.6))
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.15, 1])
-    left, right = top.subfigures(1, 2, width_ratios=[1, 1.35])
-    grids = ((left, list(zip(*photos, strict=True)), list(zip(*captions, strict=True))),)
-    for part, rows, titles in grids:
-        axes = part.subplots(len(rows), len(rows[0]), squeeze=False)
-        for line, row, names in zip(axes, rows, titles, strict=True):
-            for axis, image, name in zip(line, row, names, strict=True):
-                _show(axis, image, name)
-    scenes = right.subplots(len(maps) + 1, len(images), squeeze=False)
-    for line, (name, row) in zip(scenes, {"scene": images, **maps}.items(), strict=True):
+    top, bottom = figure.subfigures(2, 1, height_ratios=[2, 1])
+    left, right = top.subfigures(1, 2, width_ratios=[1, 1.6])
+    for column, views, texts in zip(_columns(left, len(photos[0]), len(photos)), photos, captions, strict=True):
+        for axis, view, text in zip(column, views, texts, strict=True):
+            _show(axis, view, text)
+    rows = {"scene": images, **maps}
+    for line, (name, row) in zip(_columns(right, len(rows), len(images)).T, rows.items(), strict=True):
         for axis, image in zip(line, row, strict=True):
             _show(axis, image)
         line[0].text(-0.08, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
     _bars(bottom.subplots(1, len(columns), squeeze=False)[0], table, columns)
     plt.close(figure)
     return figure
+
+
+def _columns(figure: SubFigure, rows: int, columns: int) -> np.ndarray:
+    """The axes of a grid, one array of `rows` a column."""
+    return figure.subplots(rows, columns, squeeze=False).T
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 110) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from tiny import Squares, tiny_classifier
 
 from maskerlib import classifier_training
 from maskerlib.classifier_training import ClassifierConfig, accuracy, train_classifier
+from maskerlib.classifiers import Classifier
 from maskerlib.files import read_json
 from maskerlib.loop import Diverged
 from maskerlib.samples import Subset
@@ -111,8 +113,32 @@ class TestStops:
             with pytest.raises(ValueError, match="accuracy needs a label for each of the"):
                 accuracy(tiny_classifier(), source)
 
-    @pytest.mark.parametrize("name", ["passes", "batch_size", "lr", "checkpoint_every"])
-    def test_bad_values_are_named(self, name):
-        for value in (0, math.nan):
-            with pytest.raises(ValueError, match=f"{name}={value} must be"):
+    @pytest.mark.parametrize(
+        "name, values",
+        [
+            ("passes", (0, math.nan, "6")),
+            ("lr", (0, math.inf)),
+            ("batch_size", (0, 2.5, True)),
+            ("checkpoint_every", (0, None)),
+            ("momentum", (-0.1, math.nan)),
+            ("weight_decay", (2,)),
+            ("small", (1.5,)),
+            ("crop_scale", ((0, 1), (0.5,))),
+            ("seed", (0.5,)),
+            ("precision", ("half",)),
+        ],
+    )
+    def test_bad_values_are_named(self, name, values):
+        for value in values:
+            with pytest.raises(ValueError, match=re.escape(f"{name}={value!r} ") + "(must|is unknown)"):
                 ClassifierConfig(**{name: value})
+
+
+def test_small_images_first_and_no_momentum(monkeypatch):
+    sizes = []
+    forward = Classifier.forward
+    monkeypatch.setattr(
+        Classifier, "forward", lambda self, images: sizes.append(images.shape[-1]) or forward(self, images)
+    )
+    train(dataclasses.replace(FAST, passes=2, small=0.5, momentum=0.0))
+    assert sizes[-8:] == [10] * 4 + [16] * 4

@@ -1,0 +1,82 @@
+"""Figures: what is drawn where. How it looks is for eyes; the notebooks show it."""
+
+import math
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import torch
+
+from maskerlib import plots
+
+IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+MAPS = torch.zeros(2, 1, 8, 8)
+MAPS[:, :, :4] = 1.0
+TABLE = pd.DataFrame({"LE": [0.1, 0.5, math.nan], "PxAP": [0.9, 0.6, 0.1]}, index=["FIX", "Grad-CAM", "random"])
+BETTER = {"LE": "lower", "PxAP": "higher"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_open():
+    yield
+    assert not plt.get_fignums(), "a figure that stays open is shown twice in a notebook"
+
+
+def titles(figure) -> list[str]:
+    return [axis.get_title() for axis in figure.axes if axis.get_title()]
+
+
+def test_an_overlay_is_bright_where_the_map_is_high():
+    mixed = plots.overlay(IMAGES[0], MAPS[0])
+    assert mixed.shape == (3, 8, 8) and mixed.min() >= 0 and mixed.max() <= 1
+    assert mixed[:, :4].mean() > mixed[:, 4:].mean() + 0.3
+
+
+def test_a_grid_shows_each_image_under_its_title():
+    figure = plots.image_grid([list(IMAGES), list(MAPS)], [["a", "b"], ["c", "d"]])
+    assert titles(figure) == ["a", "b", "c", "d"]
+    drawn = figure.axes[1].images[0].get_array()
+    torch.testing.assert_close(torch.as_tensor(drawn).permute(2, 0, 1), IMAGES[1])
+
+
+def test_views_have_four_rows():
+    captions = {name: [name, name] for name in ("image", "map", "in", "out")}
+    figure = plots.views_grid(IMAGES, MAPS, IMAGES, IMAGES, captions)
+    assert titles(figure) == ["image", "image", "map", "map", "in", "in", "out", "out"]
+
+
+def test_maps_are_drawn_beside_the_image_with_its_box_on_half_open_edges():
+    boxes = [torch.tensor([[1.0, 2.0, 5.0, 6.0]]), torch.zeros(0, 4)]
+    figure = plots.map_grid(IMAGES, boxes, {"one": MAPS, "two": MAPS}, ["cat", "dog"])
+    assert len(figure.axes) == 6 and titles(figure) == ["cat", "one", "two", "dog"]
+    (box,) = figure.axes[0].patches
+    assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (0.5, 1.5, 4.0, 4.0)
+    assert not figure.axes[3].patches
+    assert figure.axes[1].images[0].get_clim() == (0, 1)  # one colour scale, whatever the map's range
+
+
+def test_curves_are_running_means():
+    histories = {"FIX": {"in": [4.0, 2.0, 0.0]}, "CA": {"out": [1.0]}}
+    figure = plots.training_curves(histories, {"in": "term", "out": "other"}, smooth=2)
+    (line,) = figure.axes[0].get_lines()
+    assert line.get_ydata().tolist() == [4.0, 3.0, 1.0] and line.get_label() == "FIX"
+    assert titles(figure) == ["term", "other"] and len(figure.axes[1].get_lines()) == 1
+
+
+def test_bars_show_the_numbers_and_leave_out_what_is_missing():
+    figure = plots.bar_table(TABLE, BETTER)
+    assert titles(figure) == ["LE (lower is better)", "PxAP (higher is better)"]
+    assert [text.get_text().strip() for text in figure.axes[0].texts] == ["0.10", "0.50"]
+    assert [bar.get_width() for bar in figure.axes[1].patches] == [0.9, 0.6, 0.1]
+
+
+def test_the_story_and_its_file_are_the_same_each_time(tmp_path):
+    photos, captions = [[IMAGES[0], MAPS[0]]] * 2, [["a", "b"]] * 2
+    figure = plots.story(photos, captions, {"FIX": MAPS}, IMAGES, TABLE, BETTER)
+    assert len(figure.axes) == 4 + 4 + 2
+    for name in ("one.png", "two.png"):
+        plots.save_figure(figure, tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "two.png"]
+    plots.save_figure(figure, tmp_path / "one.pdf")
+    assert (tmp_path / "one.pdf").stat().st_size > 0

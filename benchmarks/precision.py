@@ -47,7 +47,12 @@ def scores(
     for seed in options.seeds:
         for precision, values in found.items():
             config = MaskerConfig.final(
-                mode, steps=options.steps, batch_size=options.batch, seed=seed, precision=precision
+                mode,
+                steps=options.steps,
+                batch_size=options.batch,
+                crop_scale=(1.0, 1.0),  # scenes hold small objects; a crop could miss them
+                seed=seed,
+                precision=precision,
             )
             trained = train_masker(classifier, train, config)
             table = evaluate({"masker": trained}, held_out, classifier, precision=precision)

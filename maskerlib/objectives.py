@@ -237,4 +237,7 @@ def _accumulate(weights: list[Tensor], gradients: list[Tensor | None]) -> None:
     for weight, gradient in zip(weights, gradients, strict=True):
         if gradient is None:  # a weight that the forward pass does not use, such as an auxiliary head's
             continue
-        weight.grad = gradient if weight.grad is None else weight.grad + gradient
+        if weight.grad is None:
+            weight.grad = gradient
+        else:
+            weight.grad += gradient

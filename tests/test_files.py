@@ -63,6 +63,19 @@ class TestAtomicPath:
             raise ValueError("early")
         assert names(tmp_path) == []
 
+    def test_the_old_file_goes_by_one_rename_and_nothing_else(self, tmp_path, monkeypatch):
+        target = tmp_path / "result.json"
+        target.write_text("old")
+
+        def refuse(source: Path, destination: Path) -> None:
+            assert Path(source).read_text() == "new" and Path(destination) == target
+            raise PermissionError("another program has the file open")
+
+        monkeypatch.setattr(os, "replace", refuse)
+        with pytest.raises(PermissionError, match="open"), atomic_path(target) as partial:
+            partial.write_text("new")
+        assert target.read_text() == "old" and names(tmp_path) == ["result.json"]
+
     def test_two_at_once_do_not_share_a_name(self, tmp_path):
         with atomic_path(tmp_path / "x") as one, atomic_path(tmp_path / "x") as other:
             assert one != other

@@ -161,6 +161,8 @@ def story(
             _show(axis, image)
         line[0].text(-0.08, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
     _bars(bottom.subplots(1, len(columns), squeeze=False)[0], table, columns)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # each further drawing would shift the layout a little
     plt.close(figure)
     return figure
 

@@ -80,7 +80,10 @@ def plain_gradients(
 
 
 class Stepper:
-    """A masker, a classifier, a judge and their optimisers, set up for our step or for the plain one."""
+    """A masker, a classifier, a judge and their optimisers, set up for our step or for the plain one.
+
+    The classifier and the judge are in eval mode, as in `maskerlib.training.train_masker`, in CA as well.
+    """
 
     def __init__(
         self,
@@ -98,8 +101,8 @@ class Stepper:
         self.gradients = compute_gradients if ours else plain_gradients
         self.images = images.to(memory_format=layout)
         self.classifier = copy.deepcopy(start).to(device).to(memory_format=layout)
-        self.judge = copy.deepcopy(self.classifier).eval().requires_grad_(not ours)
-        self.classifier.train(learns).requires_grad_(learns or not ours)
+        self.judge = copy.deepcopy(self.classifier).requires_grad_(not ours)
+        self.classifier.requires_grad_(learns or not ours)
         self.masker = masker_for(start, config.layers, width=config.width, seed=config.seed)
         self.masker = self.masker.to(device).to(memory_format=layout).train()
         decay = config.weight_decay
@@ -148,13 +151,12 @@ def problem(options: argparse.Namespace, size: int) -> tuple[Classifier, Tensor,
     classifier = torchvision_resnet(options.network, class_names=names, seed=options.seed).to(device)
     generator = torch.Generator().manual_seed(options.seed)
     images = torch.rand(options.batch, 3, size, size, generator=generator).to(device)
-    norms = [module for module in classifier.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0  # running statistics = those of this batch: activations of an ordinary size
+    for module in classifier.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # running statistics = those of this batch: activations of an ordinary size
     with torch.no_grad():
-        labels = classifier.train()(images).argmax(dim=1)
-    for norm in norms:
-        norm.momentum = 0.1
+        classifier.train()(images)
+        labels = classifier.eval()(images).argmax(dim=1)
     labels[::4] = (labels[::4] + 1) % options.classes
     return classifier, images, labels
 

@@ -32,9 +32,15 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
 
 
 def _cpu_has_bf16() -> bool:
-    # oneDNN's own answer; the operator is private, so its absence means "unknown" and fp32 is the safe choice.
+    # oneDNN also says yes where it only emulates (AVX-512 without the BF16 instructions), so x86 is asked for these.
+    # Its operator is private: its absence means "unknown", and fp32 is the safe choice.
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return bool(supported is not None and torch.backends.mkldnn.is_available() and supported())
+    if supported is None or not torch.backends.mkldnn.is_available() or not supported():
+        return False
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    if capabilities.get("architecture") != "x86_64":
+        return True
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def autocast(precision: str, device: torch.device | str) -> contextlib.AbstractContextManager[object]:

@@ -39,7 +39,7 @@ def provenance(
         command: how to make the result again; None takes the running command.
     """
     record: dict[str, Any] = {
-        "command": command or shlex.join(["python", *sys.argv]),
+        "command": command or _running(),
         "seeds": list(seeds),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
@@ -52,6 +52,12 @@ def provenance(
     if classifier is not None:
         record["classifier"] = {"name": classifier.name, "fingerprint": classifier.fingerprint()}
     return record
+
+
+def _running() -> str:
+    """The running command line; a kernel's own says nothing about the notebook in it."""
+    kernel = "ipykernel" in sys.argv[0]
+    return "a notebook" if kernel else shlex.join(["python", *sys.argv])
 
 
 def _version(package: str) -> str | None:

@@ -20,11 +20,14 @@ from maskerlib.files import atomic_path
 
 __all__ = [
     "bar_table",
+    "finish",
+    "frame",
     "image_grid",
     "map_grid",
     "objects_and_masks",
     "overlay",
     "save_figure",
+    "show",
     "story",
     "training_curves",
     "views_grid",
@@ -44,13 +47,20 @@ def overlay(image: Tensor, saliency: Tensor) -> Tensor:
     return 0.45 * grey.expand(3, -1, -1) + 0.55 * grey.new_tensor(heat).permute(2, 0, 1)
 
 
-def _show(axes: Axes, image: Tensor, title: str = "", box: Tensor | None = None) -> None:
+def show(axes: Axes, image: Tensor, title: str = "", box: Tensor | None = None) -> None:
+    """Draw an image (3, H, W) or a map (1, H, W), both in [0, 1], under its title, with a box (4,) in green."""
     axes.imshow(_pixels(image), cmap="inferno", vmin=0, vmax=1, interpolation="nearest")
     axes.set_axis_off()
     axes.set_title(title, fontsize=8, pad=3)
     if box is not None:
-        x0, y0, x1, y1 = (float(value) - 0.5 for value in box)
-        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="lime", linewidth=1.2))
+        frame(axes, box, "lime")
+
+
+def frame(axes: Axes, box: Tensor, colour: str) -> None:
+    """Draw a box (4,), x0, y0, x1, y1, half-open, around its pixels; nothing for an empty one."""
+    x0, y0, x1, y1 = (float(value) - 0.5 for value in box)
+    if x1 > x0 and y1 > y0:
+        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.2))
 
 
 def image_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[Sequence[str]], *, width: float = 1.7) -> Figure:
@@ -63,8 +73,8 @@ def image_grid(rows: Sequence[Sequence[Tensor]], titles: Sequence[Sequence[str]]
         for axis in line:
             axis.set_axis_off()
         for axis, image, name in zip(line, row, names, strict=False):
-            _show(axis, image, name)
-    return _finish(figure)
+            show(axis, image, name)
+    return finish(figure)
 
 
 def views_grid(
@@ -85,10 +95,10 @@ def map_grid(images: Tensor, boxes: Sequence[Tensor], maps: Mapping[str, Tensor]
         len(images), 1 + len(maps), figsize=(1.35 * (1 + len(maps)), 1.45 * len(images)), squeeze=False
     )
     for index, line in enumerate(axes):
-        _show(line[0], images[index], names[index], boxes[index][0] if len(boxes[index]) else None)
+        show(line[0], images[index], names[index], boxes[index][0] if len(boxes[index]) else None)
         for axis, (method, saliency) in zip(line[1:], maps.items(), strict=True):
-            _show(axis, saliency[index], method if index == 0 else "")
-    return _finish(figure)
+            show(axis, saliency[index], method if index == 0 else "")
+    return finish(figure)
 
 
 def training_curves(
@@ -105,14 +115,14 @@ def training_curves(
         axis.set_xlabel("step", fontsize=8)
         axis.tick_params(labelsize=7)
     axes[0][0].legend(fontsize=7, frameon=False)
-    return _finish(figure)
+    return finish(figure)
 
 
 def bar_table(table: pd.DataFrame, columns: Mapping[str, str]) -> Figure:
     """Some columns of a table of metrics, one panel each; `columns` maps a column to "higher" or "lower", what is better."""
     figure, axes = plt.subplots(1, len(columns), figsize=(2.4 * len(columns), 0.28 * len(table) + 0.9), squeeze=False)
     _bars(axes[0], table, columns)
-    return _finish(figure)
+    return finish(figure)
 
 
 def _bars(axes: Sequence[Axes], table: pd.DataFrame, columns: Mapping[str, str]) -> None:
@@ -154,11 +164,11 @@ def story(
     left, right = top.subfigures(1, 2, width_ratios=[1, 1.6])
     for column, views, texts in zip(_columns(left, len(photos[0]), len(photos)), photos, captions, strict=True):
         for axis, view, text in zip(column, views, texts, strict=True):
-            _show(axis, view, text)
+            show(axis, view, text)
     rows = {"scene": images, **maps}
     for line, (name, row) in zip(_columns(right, len(rows), len(images)).T, rows.items(), strict=True):
         for axis, image in zip(line, row, strict=True):
-            _show(axis, image)
+            show(axis, image)
         line[0].text(-0.08, 0.5, name, transform=line[0].transAxes, ha="right", va="center", fontsize=8)
     _bars(bottom.subplots(1, len(columns), squeeze=False)[0], table, columns)
     figure.draw_without_rendering()
@@ -180,7 +190,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 110)
         )
 
 
-def _finish(figure: Figure) -> Figure:
+def finish(figure: Figure) -> Figure:
+    """Lay the figure out and close it in pyplot, so that a notebook shows it once."""
     figure.tight_layout(pad=0.4)
     plt.close(figure)
     return figure

@@ -18,10 +18,10 @@ NOTEBOOK_TIMEOUT = 1800
 CELL_TIMEOUT = 300
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test bench bench-precision lab notebooks lint clean distclean
+.PHONY: help install run test test-browser bench bench-precision lab notebooks weights lint clean distclean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
 
 install: $(STAMP) ## make .venv and install the project into it (the other targets do so as well)
 
@@ -33,6 +33,10 @@ test: $(STAMP) ## run the tests, then every notebook in its smoke profile
 	@MASKERLIB_PROFILE=smoke $(PY) -m pytest tests notebooks \
 	  --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) $(ARGS)
 
+test-browser: $(STAMP) ## drive the explorers in JupyterLab with this machine's Chromium or Chrome; installs playwright
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[test,browser]' --constraint constraints.txt
+	@$(PY) -m pytest tests/browser -m browser $(ARGS)
+
 bench: $(STAMP) ## measure training steps, masks per second and evaluation against plain references
 	@$(PY) benchmarks/train_step.py $(ARGS)
 	@$(PY) benchmarks/throughput.py $(ARGS)
@@ -43,10 +47,13 @@ bench-precision: $(STAMP) ## compare maskers trained in bf16 with maskers traine
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	@$(PY) -m jupyterlab notebooks $(ARGS)
 
-notebooks: $(STAMP) ## execute every notebook and store the outputs in it
-	@for notebook in notebooks/*.ipynb; do \
+notebooks: $(STAMP) ## execute every notebook and its solutions, and store the outputs in them
+	@for notebook in notebooks/*.ipynb notebooks/solutions/*.ipynb; do \
 	  $(PY) -m maskerlib.notebooks "$$notebook" --in-place --timeout $(NOTEBOOK_TIMEOUT) || exit 1; \
 	done
+
+weights: $(STAMP) ## pack what `make run` trained as the weights that travel with the package
+	@$(PY) -m maskerlib.pretrained runs/cache/scene-resnet-default-seed0 runs/quickstart
 
 lint: $(STAMP) ## check the style of all Python files and notebooks
 	@$(PY) -m ruff check . $(ARGS)

@@ -12,6 +12,7 @@ The method, in the order of Phang, Park and Geras (arXiv 2010.09750):
     pool                 the earlier classifiers that judge a classifier-agnostic run
     training             training a masker, FIX or CA (equation 2)
     references           maps that need no training, and the upper bound
+    gradients            maps from the gradient of a logit
 
 Measuring:
 
@@ -35,6 +36,7 @@ Data and classifiers:
     classifiers          a network, the names of its layers, and what its input means
     zoo                  ready-made classifiers
     classifier_training  training one from scratch
+    pretrained           the classifier and the maskers of the quickstart, ready to use
 
 What carries it:
 
@@ -48,6 +50,7 @@ What carries it:
     plots                figures
     parameters           the parameters of a notebook
     notebooks            running a notebook as a program
+    course               what only the notebooks need: checkers, explorers, figures
 """
 
 __all__ = ["__version__"]

@@ -2,8 +2,14 @@
 
     session              the profile, the device and the folders of one notebook
     grading              an answer goes in, a verdict and a hint come out
-    exercises_00 ... 06  the checkers, one module a notebook, one function an exercise
     explorers            three widgets: of the mask, of the threshold, of the layers
+    explorer_pictures    what they show, as plain functions
+    objective_figures    the terms of the objective, drawn
+    architecture         the masker drawn from its module
+    metric_figures       thresholds, curves and rankings, drawn
+    shortcut             scenes with a mark that gives the class away
+
+The checkers of notebook 01 are in `exercises_01`, one function an exercise, and so on.
 """
 
 __all__: list[str] = []

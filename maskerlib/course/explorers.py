@@ -18,7 +18,7 @@ from maskerlib.training import Trained
 
 __all__ = ["Explorer", "layer_explorer", "mask_explorer", "threshold_explorer"]
 
-_LONG = {"description_width": "7em"}
+_LONG = {"description_width": "9em"}
 
 
 class Explorer(ipywidgets.VBox):

@@ -140,11 +140,14 @@ def _explain(source: Path, failed: Path, timeout: float, error: BaseException) -
 
 
 def _without_records(node: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Drop what papermill and nbclient record (times, paths): it changes with every run."""
+    """Drop what changes with every run: papermill's and nbclient's times and paths, live widgets."""
     node.metadata.pop("papermill", None)
+    node.metadata.pop("widgets", None)
     for cell in node.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
         if not cell.metadata.get("tags", True):
             del cell.metadata["tags"]
     return node

@@ -3,6 +3,7 @@
 That they work in JupyterLab is shown by tests/browser.
 """
 
+import base64
 import io
 
 import matplotlib.pyplot as plt
@@ -169,6 +170,13 @@ def test_the_mask_explorer_hands_on_each_weight(monkeypatch):
         assert calls[-1][name] == value
     assert calls[-1]["steps"] == 2 and calls[-1]["seed"] == 3
     plt.close("all")
+
+
+def test_a_reader_without_a_kernel_sees_the_picture():
+    explorer = mask_explorer(tiny_classifier(), SQUARES.images[:1], ["a"], steps=1)
+    bundle = explorer._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/jpeg"]) == explorer.image.value
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
 
 
 def test_the_layer_explorer_offers_the_channels_of_its_layer(trained):

@@ -213,6 +213,13 @@ def test_outputs_stored_in_place_are_the_same_each_time(write):
     assert names() == ["notebook.ipynb"]
 
 
+def test_a_live_widget_is_not_stored(write):
+    path = write("seed = 0", "import ipywidgets\nipywidgets.IntSlider()")
+    run_notebook(path, path, timeout=60)
+    assert b"widget-view" not in path.read_bytes() and b"widgets" not in path.read_bytes().replace(b"ipywidgets", b"")
+    assert b"IntSlider(value=0)" in path.read_bytes()
+
+
 # --- the command line -----------------------------------------------------------------------------
 
 

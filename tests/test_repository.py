@@ -213,6 +213,19 @@ def test_every_relative_link_leads_somewhere(path):
             )
 
 
+def test_the_badges_open_a_notebook_and_find_an_environment():
+    badges = re.findall(r"^\[!\[[^\]]+\]\([^)]+\)\]\(([^)]+)\)$", text("README.md"), flags=re.M)
+    assert len(badges) == 2
+    for badge in badges:
+        opened = re.fullmatch(
+            r"https://(?:colab\.research\.google\.com/github/[\w-]+/[\w-]+/blob/main/"
+            r"|mybinder\.org/v2/gh/[\w-]+/[\w-]+/main\?urlpath=lab/tree/)(notebooks/\w+\.ipynb)",
+            badge,
+        )
+        assert opened and (ROOT / opened[1]).is_file(), badge
+    assert (ROOT / "environment.yml").is_file() and not (ROOT / "binder").exists(), "Binder would look there first"
+
+
 # --- how files are written ------------------------------------------------------------------------
 
 

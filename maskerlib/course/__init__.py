@@ -4,10 +4,13 @@
     grading              an answer goes in, a verdict and a hint come out
     explorers            three widgets: of the mask, of the threshold, of the layers
     explorer_pictures    what they show, as plain functions
+    gradient_figures     maps that are asked twice, promises against outcomes
+    mask_figures         masks remedy by remedy, and intervals of their success
     objective_figures    the terms of the objective, drawn
     architecture         the masker drawn from its module
     metric_figures       thresholds, curves and rankings, drawn
     shortcut             scenes with a mark that gives the class away
+    agnostic_figures     a classifier and its masks, before and after
 
 The checkers of notebook 01 are in `exercises_01`, one function an exercise, and so on.
 """

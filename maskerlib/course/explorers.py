@@ -4,6 +4,7 @@ Each is a row of controls above a picture. What it shows is one of the plain fun
 whenever a control changes; nothing else happens in a callback.
 """
 
+import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -39,6 +40,12 @@ class Explorer(ipywidgets.VBox):
         super().__init__([*rows, self.message, self.image])
         self.add_class("maskerlib-explorer")
         self.update()
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        """The live widget and, for readers without a kernel, its picture."""
+        bundle = super()._repr_mimebundle_(**options)
+        still = base64.b64encode(self.image.value).decode()
+        return {**bundle, "image/jpeg": still, "text/plain": "an explorer: run this cell to move its controls"}
 
     def update(self, change: object = None) -> None:
         """Draw the picture of the controls' present values."""

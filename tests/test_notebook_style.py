@@ -120,7 +120,7 @@ def test_there_is_enough_prose_for_the_code(path):
     words = lines = 0
     inside = False
     for cell in nbformat.read(path, as_version=4).cells:
-        inside = (inside or cell.source.startswith("## 1. ")) and not cell.source.startswith("## Takeaways")
+        inside = (inside or "## 1. " in cell.source) and not cell.source.startswith("## Takeaways")
         if inside and cell.cell_type == "markdown":
             words += len(cell.source.split("## Takeaways")[0].split())
         elif inside:

@@ -66,12 +66,15 @@ class Masker(nn.Module):
                 raise ValueError(
                     f"layer {layer!r} is not among the activations {tuple(activations)}; is this its classifier?"
                 )
+        return self.draw(torch.cat(list(self.features(activations).values()), dim=1)).float()
+
+    def features(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the last convolution sees of each layer, reduced and on the grid: {layer: (B, channels, h, w)}, in its order."""
         grid = activations[self.grid].shape[-2:]
-        reduced = [
-            F.interpolate(reduce(activations[layer]), size=grid, mode="bilinear", align_corners=False)
+        return {
+            layer: F.interpolate(reduce(activations[layer]), size=grid, mode="bilinear", align_corners=False)
             for layer, reduce in zip(self.layers, self.reduce, strict=True)
-        ]
-        return self.draw(torch.cat(reduced, dim=1)).float()
+        }
 
 
 def masker_for(

@@ -14,6 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
+from PIL import Image
 from torch import Tensor
 
 from maskerlib.files import atomic_path
@@ -182,12 +183,23 @@ def _columns(figure: SubFigure, rows: int, columns: int) -> np.ndarray:
     return figure.subplots(rows, columns, squeeze=False).T
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 110) -> None:
-    """Write a figure, atomically; the format follows from the suffix. The date is left out, so equal figures are equal files."""
+def save_figure(
+    figure: Figure, path: str | os.PathLike[str], *, dpi: int = 110, colours: int | None = None
+) -> None:
+    """Write a figure, atomically; the format follows from the suffix. The date is left out, so equal figures are equal files.
+
+    `colours` (2 to 256, PNG only) writes a palette of so many: photographs take a third of the bytes. Colours are not
+    dithered, as the dots would be taken for a mask's.
+    """
     with atomic_path(path) as partial:
-        figure.savefig(
-            partial, dpi=dpi, bbox_inches="tight", metadata={"Software": None} if partial.suffix == ".png" else None
-        )
+        png = partial.suffix == ".png"
+        if colours is not None and not png:
+            raise ValueError(f"{path}: only a PNG has a palette; leave colours out, or choose the suffix .png")
+        figure.savefig(partial, dpi=dpi, bbox_inches="tight", metadata={"Software": None} if png else None)
+        if colours is not None:
+            with Image.open(partial) as drawn:
+                small = drawn.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+            small.save(partial, optimize=True)
 
 
 def finish(figure: Figure) -> Figure:

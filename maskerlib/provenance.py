@@ -16,7 +16,6 @@ from maskerlib.precision import resolve_precision
 __all__ = ["provenance"]
 
 _PACKAGES = (
-    "maskerlib",
     "torch",
     "torchvision",
     "numpy",

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from tiny import snapshot
 from torch import nn
 from torch.nn import functional as F
 
@@ -89,21 +90,6 @@ def test_it_works_inside_no_grad_and_gives_the_same(method, images, targets):
     with torch.no_grad():
         torch.testing.assert_close(method.attribute(images, targets, make()), expected)
         assert not torch.is_grad_enabled()
-
-
-def snapshot(classifier: Classifier) -> dict:
-    return {
-        "modules": [id(module) for module in classifier.modules()],
-        "state": {name: value.clone() for name, value in classifier.state_dict().items()},
-        "modes": [module.training for module in classifier.modules()],
-        "flags": [weight.requires_grad for weight in classifier.parameters()],
-        "grads": [None if weight.grad is None else weight.grad.clone() for weight in classifier.parameters()],
-        "hooks": [
-            len(hooks)
-            for module in classifier.modules()
-            for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-        ],
-    }
 
 
 @pytest.mark.parametrize("fails", [False, True])

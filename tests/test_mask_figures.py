@@ -1,12 +1,9 @@
-"""The figures of notebook 02: what is drawn where, and how small it is kept."""
+"""The figures of notebook 02: what is drawn where."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
-from PIL import Image
 
-from maskerlib import plots
-from maskerlib.course.mask_figures import interval_bars, save_palette
+from maskerlib.course.mask_figures import interval_bars
 
 SHARES = {"first": [(0.9, 0.8, 1.0), (0.5, 0.4, 0.55)], "second": [(0.7, 0.6, 0.75), (0.0, 0.0, 0.0)]}
 
@@ -39,20 +36,3 @@ def test_groups_stand_top_to_bottom_without_overlap():
 def test_what_does_not_fit_is_refused(values):
     with pytest.raises(ValueError, match="asked"):
         interval_bars({"asked": values}, ["own", "other"], "")
-
-
-def test_a_palette_keeps_the_picture_and_saves_bytes(tmp_path):
-    figure, axes = plt.subplots(figsize=(3, 3))
-    rows, columns = np.mgrid[0:1:64j, 0:1:64j]
-    axes.imshow(np.stack([rows, columns, rows * columns], axis=2))
-    plt.close(figure)
-    plots.save_figure(figure, tmp_path / "full.png", dpi=80)
-    save_palette(figure, tmp_path / "small.png", dpi=80)
-    save_palette(figure, tmp_path / "again.png", dpi=80)
-    with Image.open(tmp_path / "full.png") as full, Image.open(tmp_path / "small.png") as small:
-        assert small.size == full.size and small.mode == "P" and len(small.getcolors()) <= 256
-        difference = np.asarray(full.convert("RGB"), float) - np.asarray(small.convert("RGB"), float)
-    assert np.abs(difference).mean() < 6
-    assert (tmp_path / "small.png").stat().st_size < 0.8 * (tmp_path / "full.png").stat().st_size
-    assert (tmp_path / "small.png").read_bytes() == (tmp_path / "again.png").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.png", "full.png", "small.png"]

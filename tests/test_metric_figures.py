@@ -77,9 +77,12 @@ def test_ranks_go_with_what_is_better_and_equal_values_share():
         metric_figures.ranks(TABLE, {"LE": "smaller"})
 
 
+def rank_chart(table):
+    return metric_figures.overview(torch.rand(3, 4, 4), torch.zeros(4), {}, table, BETTER).axes[-1]
+
+
 def test_the_rank_chart_draws_the_ranks_and_writes_the_values():
-    figure = metric_figures.rank_picture(TABLE, BETTER)
-    (axis,) = figure.axes
+    axis = rank_chart(TABLE)
     assert [list(line.get_ydata()) for line in axis.get_lines()] == [[1, 2, 2], [3, 3, 1], [1, 1, 3]]
     written = [text.get_text() for text in axis.texts]
     assert {"0.10", "0.95", "-0.20"} <= set(written) and written.count("FIX") == 2
@@ -89,8 +92,8 @@ def test_the_rank_chart_draws_the_ranks_and_writes_the_values():
 
 
 def test_methods_keep_their_colour_and_others_get_one():
-    one = metric_figures.rank_picture(TABLE, BETTER).axes[0].get_lines()
-    other = metric_figures.rank_picture(TABLE.iloc[:1], BETTER).axes[0].get_lines()
+    one = rank_chart(TABLE).get_lines()
+    other = rank_chart(TABLE.iloc[:1]).get_lines()
     assert one[0].get_color() == other[0].get_color()
     assert len({line.get_color() for line in one}) == 3
 

@@ -3,9 +3,11 @@
 import math
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from maskerlib import plots
 
@@ -80,3 +82,22 @@ def test_the_story_and_its_file_are_the_same_each_time(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "two.png"]
     plots.save_figure(figure, tmp_path / "one.pdf")
     assert (tmp_path / "one.pdf").stat().st_size > 0
+
+
+def test_a_palette_keeps_the_picture_and_saves_bytes(tmp_path):
+    figure, axes = plt.subplots(figsize=(3, 3))
+    rows, columns = np.mgrid[0:1:64j, 0:1:64j]
+    axes.imshow(np.stack([rows, columns, rows * columns], axis=2))
+    plt.close(figure)
+    plots.save_figure(figure, tmp_path / "full.png", dpi=80)
+    plots.save_figure(figure, tmp_path / "small.png", dpi=80, colours=256)
+    plots.save_figure(figure, tmp_path / "again.png", dpi=80, colours=256)
+    with Image.open(tmp_path / "full.png") as full, Image.open(tmp_path / "small.png") as small:
+        assert small.size == full.size and small.mode == "P" and len(small.getcolors()) <= 256
+        difference = np.asarray(full.convert("RGB"), float) - np.asarray(small.convert("RGB"), float)
+    assert np.abs(difference).mean() < 6
+    assert (tmp_path / "small.png").stat().st_size < 0.8 * (tmp_path / "full.png").stat().st_size
+    assert (tmp_path / "small.png").read_bytes() == (tmp_path / "again.png").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.png", "full.png", "small.png"]
+    with pytest.raises(ValueError, match="only a PNG has a palette"):
+        plots.save_figure(figure, tmp_path / "figure.pdf", colours=256)

@@ -62,3 +62,19 @@ class Squares(Source):
             None,
             f"square {index}",
         )
+
+
+def snapshot(classifier: Classifier) -> dict:
+    """All that a method must leave as it was: modules, weights, modes, flags, gradients, hooks."""
+    return {
+        "modules": [id(module) for module in classifier.modules()],
+        "state": {name: value.clone() for name, value in classifier.state_dict().items()},
+        "modes": [module.training for module in classifier.modules()],
+        "flags": [weight.requires_grad for weight in classifier.parameters()],
+        "grads": [None if weight.grad is None else weight.grad.clone() for weight in classifier.parameters()],
+        "hooks": [
+            len(hooks)
+            for module in classifier.modules()
+            for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+        ],
+    }

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from maskerlib import plots
+
 __all__ = ["judges", "region_bars"]
 
 Interval = Sequence[float]
@@ -32,7 +34,7 @@ def judges(drawn: Sequence[int | None], every: int) -> Figure:
     axis.tick_params(labelsize=7)
     axis.legend(fontsize=7, frameon=False, loc="upper left")
     axis.spines[["top", "right"]].set_visible(False)
-    return _finish(figure)
+    return plots.finish(figure)
 
 
 def region_bars(panels: Mapping[str, Mapping[str, Mapping[str, Interval]]]) -> Figure:
@@ -56,10 +58,4 @@ def region_bars(panels: Mapping[str, Mapping[str, Mapping[str, Interval]]]) -> F
         axis.tick_params(axis="y", labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].legend(fontsize=7, frameon=False)
-    return _finish(figure)
-
-
-def _finish(figure: Figure) -> Figure:
-    figure.tight_layout(pad=0.4)
-    plt.close(figure)
-    return figure
+    return plots.finish(figure)

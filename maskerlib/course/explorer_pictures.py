@@ -138,9 +138,7 @@ def contributions(masker: Masker, activations: Mapping[str, Tensor]) -> dict[str
     """
     parts: dict[str, Tensor] = {}
     first = 0
-    for layer, reduce in zip(masker.layers, masker.reduce, strict=True):
-        grid = activations[masker.grid].shape[-2:]
-        features = F.interpolate(reduce(activations[layer]), size=grid, mode="bilinear", align_corners=False)
+    for layer, features in masker.features(activations).items():
         weight = masker.draw.weight[:, first : first + features.shape[1]]
         parts[layer] = F.conv2d(features, weight, padding=masker.draw.padding).float()
         first += features.shape[1]

@@ -1,21 +1,14 @@
-"""Two figure tools for the notebook on one mask per image.
+"""The figure of notebook 02 that compares judges: shares with their intervals, side by side."""
 
-    interval_bars  shares with their intervals, several judges side by side
-    save_palette   a figure full of photographs as a small PNG
-"""
-
-import io
-import os
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
-from maskerlib.files import atomic_path
+from maskerlib import plots
 
-__all__ = ["interval_bars", "save_palette"]
+__all__ = ["interval_bars"]
 
 
 def interval_bars(
@@ -47,19 +40,4 @@ def interval_bars(
     axes.set_title(title, fontsize=9)
     axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout(pad=0.4)
-    plt.close(figure)
-    return figure
-
-
-def save_palette(figure: Figure, path: str | os.PathLike[str], *, dpi: int = 100, colours: int = 256) -> None:
-    """Write a figure as a PNG of at most `colours` colours (2 to 256), atomically: a third of the bytes of the full one.
-
-    Colours are not dithered, as the dots would be taken for a mask's.
-    """
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
-    with Image.open(buffer) as drawn:
-        small = drawn.convert("RGB").quantize(colours, dither=Image.Dither.NONE)
-    with atomic_path(path) as partial:
-        small.save(partial, format="PNG", optimize=True)
+    return plots.finish(figure)

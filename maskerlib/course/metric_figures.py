@@ -20,7 +20,6 @@ __all__ = [
     "interval_picture",
     "overview",
     "pixel_curve_picture",
-    "rank_picture",
     "ranks",
     "steps_picture",
     "sweep_picture",
@@ -144,17 +143,8 @@ def ranks(table: pd.DataFrame, better: Mapping[str, str]) -> pd.DataFrame:
     return pd.DataFrame(found).astype(int)
 
 
-def rank_picture(table: pd.DataFrame, better: Mapping[str, str]) -> Figure:
-    """One line a method through its rank in every column, best on top, with the value beside each point.
-
-    table: one row a method.  better: {column: "lower" or "higher"}, in the order of the columns drawn.
-    """
-    figure, axis = plt.subplots(figsize=(9.2, 0.42 * len(table) + 0.9))
-    _ranks(axis, table, better)
-    return plots.finish(figure)
-
-
 def _ranks(axis: Axes, table: pd.DataFrame, better: Mapping[str, str]) -> None:
+    """One line a method through its rank in every column, best on top, with the value beside each point."""
     places = ranks(table, better)
     last = len(better) - 1
     for name, colour in _colours(list(table.index)).items():
@@ -179,7 +169,8 @@ def overview(
 ) -> Figure:
     """The closing figure: one scene and its maps with the boxes that they predict, above the ranks of the methods.
 
-    image: (3, H, W).  box: (4,), the true box.  maps: {method: (1, H, W)}.  table, better: as in `rank_picture`.
+    image: (3, H, W).  box: (4,), the true box.  maps: {method: (1, H, W)}.  table: one row a
+    method.  better: {column: "lower" or "higher"}, in the order of the columns drawn.
     """
     figure = plt.figure(figsize=(9.2, 5.2))
     grid = figure.add_gridspec(2, len(maps) + 1, height_ratios=[1, 2.3], hspace=0.16, wspace=0.06)

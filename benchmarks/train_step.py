@@ -23,14 +23,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskerlib.classifiers import Classifier
-from maskerlib.config import INFILLS, MaskerConfig
+from maskerlib.config import MaskerConfig
 from maskerlib.files import write_json
+from maskerlib.infills import INFILLS
 from maskerlib.masker import Masker, masker_for
 from maskerlib.masks import mask_from_logits
 from maskerlib.objectives import evaluate_objective
 from maskerlib.precision import PRECISIONS, resolve_precision
 from maskerlib.provenance import provenance
-from maskerlib.training import compute_gradients
+from maskerlib.step import compute_gradients
 from maskerlib.zoo import torchvision_resnet
 
 TARGETS = {"FIX": 3.0, "CA": 2.5}
@@ -55,7 +56,7 @@ def plain_gradients(
     *,
     judge: Classifier | None = None,
 ) -> None:
-    """The gradients of `maskerlib.training.compute_gradients`, computed the plain way."""
+    """The gradients of `maskerlib.step.compute_gradients`, computed the plain way."""
     learns = config.mode == "CA"
     weights = list(classifier.parameters())
     with torch.set_grad_enabled(learns):
@@ -66,7 +67,7 @@ def plain_gradients(
         classifier.zero_grad(set_to_none=True)
     clean_correct = (logits.detach().argmax(dim=1) == labels).float()
     mask = mask_from_logits(masker(activations), images.shape[-2:])
-    hidden = INFILLS[config.infill](images, classifier.mean)
+    hidden = INFILLS[config.infill]()(images, classifier.mean)
     terms = evaluate_objective(
         config.objective, judge or classifier, images, mask, labels, clean_correct, hidden
     )

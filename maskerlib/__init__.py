@@ -6,10 +6,14 @@ half-open pixels x0, y0, x1, y1. Import from the modules; each can be read on it
 The method, in the order of Phang, Park and Geras (arXiv 2010.09750):
 
     masks                what a mask is, and how it blends an image with what hides it
+    infills              what stands where the image is hidden
     objectives           what a mask should do: masked-in and masked-out terms, size, total variation
     optimise             one mask per image, by gradient descent (equation 1)
+    inpainting           a network that guesses what a hole hides, to be trained and used as an infill
     masker               the network that draws a mask from a classifier's activations
+    distributions        from its logits to a mask: a sigmoid, or a sample
     pool                 the earlier classifiers that judge a classifier-agnostic run
+    step                 one step of training: every gradient, and no weight moved
     training             training a masker, FIX or CA (equation 2)
     references           maps that need no training, and the upper bound
     gradients            maps from the gradient of a logit

@@ -123,6 +123,12 @@ class Classifier(nn.Module):
         with frozen(self), torch.no_grad():
             return {name: output.shape[1] for name, output in self.activations(blank)[1].items()}
 
+    def class_count(self) -> int:
+        """How many logits there are, found by one pass over a blank image; the state is left as it was."""
+        blank = torch.zeros(1, 3, *self.input_size, device=self.mean.device)
+        with frozen(self), torch.no_grad():
+            return self(blank).shape[1]
+
     def fingerprint(self) -> str:
         """Hex SHA-256 of the name and of every weight and buffer: which classifier a result belongs to."""
         return hash_tensors(self.state_dict(), self.name)

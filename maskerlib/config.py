@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from maskerlib.masks import Infill, blur, mean_colour
+from maskerlib.distributions import MASKS
+from maskerlib.infills import INFILLS
+from maskerlib.masker import CONDITIONS
 from maskerlib.objectives import Objective
 from maskerlib.precision import PRECISIONS
 
-__all__ = ["INFILLS", "MaskerConfig"]
+__all__ = ["GIVEN", "MaskerConfig"]
 
-INFILLS: dict[str, Infill] = {"mean": mean_colour, "blur": blur()}
-"""What stands where the image is hidden, by name."""
+GIVEN = "given"
+"""The name of an infill that is given to the training as a function: a trained inpainter, say."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,12 @@ class MaskerConfig:
         layers: the classifier's layers that the masker reads; None means its two deepest.
         width: channels that the masker reduces each layer to.
         objective: what the mask should do.
-        infill: what stands where the image is hidden: "mean" colour or "blur".
+        infill: what stands where the image is hidden: a name in `maskerlib.infills.INFILLS`, or "given" for one that is given
+            to the training.
+        infill_sides: where it stands: "both", or only masked-"in" or masked-"out", with the mean colour on the other side.
+        mask: how a mask comes out of logits, one of `maskerlib.distributions.MASKS`, with `temperature` for the sampled kinds.
+        condition: what the masker is told: None, "size" (with an objective that has a budget) or "class".
+        share: smallest and largest share of the image that masks are asked for in training, with condition "size".
         steps: number of updates; None means `passes` over the source.
         passes: passes over the source when `steps` is None. The release makes about 12.
         batch_size: images a step.
@@ -50,6 +57,11 @@ class MaskerConfig:
     width: int = 64
     objective: Objective = field(default_factory=Objective)
     infill: str = "mean"
+    infill_sides: str = "both"
+    mask: str = "sigmoid"
+    temperature: float = 0.1
+    condition: str | None = None
+    share: tuple[float, float] = (0.25, 0.75)
     steps: int | None = None
     passes: float = 12.0
     batch_size: int = 72
@@ -72,16 +84,19 @@ class MaskerConfig:
         for name, valid in (
             ("mode", ("FIX", "CA")),
             ("schedule", ("steps", "cosine")),
-            ("infill", tuple(INFILLS)),
+            ("infill", (*INFILLS, GIVEN)),
+            ("infill_sides", ("both", "in", "out")),
+            ("mask", MASKS),
+            ("condition", CONDITIONS),
             ("precision", PRECISIONS),
         ):
             if getattr(self, name) not in valid:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(valid)}")
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(map(str, valid))}")
         for name in ("width", "batch_size", "pool_every", "pool_size", "checkpoint_every", "steps"):
             value = getattr(self, name)
             if not (type(value) is int and value >= 1) and not (name == "steps" and value is None):
                 raise ValueError(f"{name}={value!r} must be a whole number of 1 or more")
-        for name in ("passes", "masker_lr", "classifier_lr", "clip_norm"):
+        for name in ("passes", "masker_lr", "classifier_lr", "clip_norm", "temperature"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}={value!r} must be a finite number above 0")
@@ -95,6 +110,13 @@ class MaskerConfig:
             raise ValueError("layers=() leaves the masker nothing to read; name at least one layer, or None for two")
         if len(self.crop_scale) != 2 or not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
             raise ValueError(f"crop_scale={self.crop_scale!r} must satisfy 0 < smallest <= largest <= 1")
+        if len(self.share) != 2 or not 0 <= self.share[0] <= self.share[1] <= 1:
+            raise ValueError(f"share={self.share!r} must satisfy 0 <= smallest <= largest <= 1")
+        if (self.condition == "size") != (self.objective.budget > 0):
+            raise ValueError(
+                f"condition={self.condition!r} with budget={self.objective.budget}: a masker that is told a size needs an "
+                "objective with a budget above 0, and no other masker can use one"
+            )
 
     @classmethod
     def final(cls, mode: str, **changes: Any) -> Self:
@@ -114,7 +136,7 @@ class MaskerConfig:
         if isinstance(values.get("objective"), Mapping):
             _refuse_unknown(Objective, values["objective"])
             values["objective"] = Objective(**values["objective"])
-        for name in ("layers", "crop_scale"):
+        for name in ("layers", "crop_scale", "share"):
             if isinstance(values.get(name), list):
                 values[name] = tuple(values[name])
         return cls(**values)

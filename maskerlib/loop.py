@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from maskerlib.classifiers import Classifier, frozen
+from maskerlib.classifiers import Classifier
 from maskerlib.files import hash_tensors, load_checkpoint, make_folder, remove_leftovers, save_checkpoint
 from maskerlib.samples import Batch, Source
 from maskerlib.seeds import stream
@@ -115,9 +115,7 @@ def check_start(classifier: Classifier, source: Source, *, unlabelled: bool) -> 
             f"{classifier.name} has {len(classifier.class_names)} classes, the source has {len(names)} or other names, so "
             "its labels mean something else; build the classifier with class_names=source.class_names"
         )
-    with frozen(classifier), torch.no_grad():
-        blank = torch.zeros(1, 3, *classifier.input_size, device=classifier.mean.device)
-        classes = classifier(blank).shape[1]
+    classes = classifier.class_count()
     least = -1 if unlabelled else 0
     bad = ((source.labels < least) | (source.labels >= classes)).nonzero()
     if len(bad):

@@ -5,17 +5,11 @@ whoever draws it: logits on a coarse grid, upsampled to the image, and a sigmoid
 such logits for one image; equation 2 lets a masker network compute them.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms import functional as TF
 
-__all__ = ["Infill", "area", "blur", "mask_from_logits", "masked_in", "masked_out", "mean_colour", "total_variation"]
-
-Infill = Callable[[Tensor, Tensor], Tensor]
-"""(images (B, 3, H, W), mean colour (1, 3, 1, 1)) -> what stands where a pixel is hidden, (B, 3, H, W) or (1, 3, 1, 1)."""
+__all__ = ["area", "mask_from_logits", "masked_in", "masked_out", "total_variation"]
 
 
 def mask_from_logits(logits: Tensor, size: tuple[int, int], *, upsampling: str = "nearest") -> Tensor:
@@ -56,29 +50,6 @@ def masked_in(images: Tensor, masks: Tensor, hidden: Tensor) -> Tensor:
 def masked_out(images: Tensor, masks: Tensor, hidden: Tensor) -> Tensor:
     """The image with the mask removed, (1 - m) x + m z: all but what the mask keeps (B, 3, H, W)."""
     return images + masks * (hidden - images)
-
-
-def mean_colour(images: Tensor, mean: Tensor) -> Tensor:
-    """The plainest infill z: the data set's mean colour, which is zero after the classifier's normalisation."""
-    return mean
-
-
-def blur(sigma: float = 20.0, *, at: int = 224) -> Infill:
-    """An infill that shows a Gaussian blur of the image (Fong & Vedaldi, 2017).
-
-    `sigma` is in pixels of an image whose shorter side is `at`, and is scaled to the size of the images it meets.
-    """
-    if not 0 < sigma < float("inf"):
-        raise ValueError(f"sigma {sigma} must be above 0 pixels")
-
-    def infill(images: Tensor, mean: Tensor) -> Tensor:
-        short = min(images.shape[-2:])
-        scaled = sigma * short / at
-        radius = min(int(3 * scaled + 0.5), short - 1)  # reflection padding reaches at most across the image
-        across = TF.gaussian_blur(images, [2 * radius + 1, 1], [scaled] * 2)  # one axis at a time: far fewer products
-        return TF.gaussian_blur(across, [1, 2 * radius + 1], [scaled] * 2)
-
-    return infill
 
 
 def area(masks: Tensor) -> Tensor:

@@ -6,14 +6,15 @@ c_out = [argmax F(masked-out) != y]. Per image, equation 1 minimises over m
 
     w_in * L_in(F(m x), y) - lambda_in * relu(c_in - a)                    the masked-in side
     + w_out * L_out(F((1 - m) x), y) - lambda_out * relu(c0 c_out - a)     the masked-out side
-    + lambda_tv * TV(m) / 2
+    + lambda_tv * TV(m) / 2 + lambda_p * |a - p|^q                         smoothness; a size asked for
 
-Equation 2 is its mean over a batch, with m = M(x). Both go through `evaluate_objective` here: where the mask comes from
+The last term belongs to the size-conditioned masker, which is told the share p that its mask should cover (section 5).
+Equation 2 is the mean over a batch, with m = M(x). Both go through `evaluate_objective` here: where the mask comes from
 is no concern of the objective.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +22,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskerlib import masks
+from maskerlib.infills import Filling, fill
 
 __all__ = ["MASKED_IN", "MASKED_OUT", "Objective", "Side", "entropy", "evaluate_objective", "objective_backward"]
 
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+Hidden = Filling | Mapping[str, Filling]
+"""What stands where the image is hidden, for both sides of the objective or for each by its name."""
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -88,6 +93,15 @@ class Side:
     weight: float
     size: float
 
+    def hole(self, mask: Tensor) -> Tensor:
+        """Where this side hides the image: 1 - m masked-in, m masked-out."""
+        return 1 - mask if self.name == "in" else mask
+
+    def show(self, images: Tensor, mask: Tensor, hidden: Hidden) -> Tensor:
+        """The images as this side shows them, (B, 3, H, W); `hidden` as in `evaluate_objective`."""
+        filling = hidden[self.name] if isinstance(hidden, Mapping) else hidden
+        return self.view(images, mask, fill(filling, self.hole(mask)))
+
     def terms(self, logits: Tensor, labels: Tensor, areas: Tensor, clean_correct: Tensor) -> tuple[Tensor, Tensor]:
         """The weighted term of the prediction and the size term of the mask, each (B,); see the module's equation."""
         right = (logits.argmax(dim=1) == labels).float()
@@ -107,6 +121,8 @@ class Objective:
         weight_in, weight_out: w_in and w_out.
         size_in, size_out: lambda_in and lambda_out; each acts only together with its side.
         tv: lambda_tv. The release adds 0.001 once a side, which is 0.002 here.
+        budget: lambda_p, above 0 only for masks that are asked for a share p of the image.
+        budget_power: q, 1 for the distance or 2 for its square.
 
     Raises ValueError for an unknown name, no side at all, or a negative or non-finite weight.
     """
@@ -118,6 +134,8 @@ class Objective:
     size_in: float = 1.0
     size_out: float = 10.0
     tv: float = 0.002
+    budget: float = 0.0
+    budget_power: int = 1
 
     def __post_init__(self) -> None:
         for side, terms in (("masked_in", MASKED_IN), ("masked_out", MASKED_OUT)):
@@ -126,10 +144,12 @@ class Objective:
                 raise ValueError(f"{side}={value!r} is unknown; choose one of {', '.join(terms)} or None")
         if self.masked_in is None and self.masked_out is None:
             raise ValueError("an objective needs masked_in, masked_out or both; both are None")
-        for name in ("weight_in", "weight_out", "size_in", "size_out", "tv"):
+        for name in ("weight_in", "weight_out", "size_in", "size_out", "tv", "budget"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name}={value!r} must be a finite number of 0 or more")
+        if self.budget_power not in (1, 2):
+            raise ValueError(f"budget_power={self.budget_power!r} is unknown; choose 1 or 2")
 
     def sides(self) -> Iterator[Side]:
         """The masked-in and the masked-out side, as far as the objective has them."""
@@ -138,9 +158,17 @@ class Objective:
         if self.masked_out is not None:
             yield Side("out", masks.masked_out, MASKED_OUT[self.masked_out], self.weight_out, self.size_out)
 
-    def smoothness(self, mask: Tensor) -> Tensor:
-        """lambda_tv * TV(m) / 2, (B,)."""
-        return self.tv * masks.total_variation(mask) / 2
+    def shape_terms(self, mask: Tensor, share: Tensor | None) -> dict[str, Tensor]:
+        """What concerns the mask alone: "tv", and "budget" where the objective has one; each (B,).
+
+        Raises ValueError when it has one and `share` (B,), the share asked of each mask, is None.
+        """
+        terms = {"tv": self.tv * masks.total_variation(mask) / 2}
+        if self.budget > 0:
+            if share is None:
+                raise ValueError(f"budget={self.budget}: the objective asks for a share of the image, but none is given")
+            terms["budget"] = self.budget * (masks.area(mask) - share).abs() ** self.budget_power
+        return terms
 
 
 def evaluate_objective(
@@ -150,7 +178,9 @@ def evaluate_objective(
     mask: Tensor,
     labels: Tensor,
     clean_correct: Tensor,
-    hidden: Tensor,
+    hidden: Hidden,
+    *,
+    share: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Equation 1, term by term: a dict of per-image losses (B,) whose sum is the objective.
 
@@ -161,18 +191,19 @@ def evaluate_objective(
         mask: (B, 1, H, W) in [0, 1].
         labels: (B,) int64, y.
         clean_correct: (B,) float, c0: 1 where the clean image is classified as y.
-        hidden: (B, 3, H, W) or (1, 3, 1, 1), what stands where the image is hidden.
+        hidden: what stands where the image is hidden: (B, 3, H, W) or (1, 3, 1, 1), or what an infill returns
+            (`maskerlib.infills`); or one of them for each side, {"in": ..., "out": ...}.
+        share: (B,) in [0, 1], p, the area that each mask is asked for; only where the objective has a budget.
 
-    Returns the keys "in", "size_in" (with a masked-in side), "out", "size_out" (with a masked-out side) and "tv".
-    Raises ValueError for a mask or labels of another shape.
+    Returns the keys "in", "size_in" (with a masked-in side), "out", "size_out" (with a masked-out side), "tv" and, with a
+    budget, "budget". Raises ValueError for a mask or labels of another shape, or a budget without a share.
     """
     _check_shapes(images, mask, labels)
     terms: dict[str, Tensor] = {}
     for side in objective.sides():
-        logits = judge(side.view(images, mask, hidden))
+        logits = judge(side.show(images, mask, hidden))
         terms[side.name], terms[f"size_{side.name}"] = side.terms(logits, labels, masks.area(mask), clean_correct)
-    terms["tv"] = objective.smoothness(mask)
-    return terms
+    return terms | objective.shape_terms(mask, share)
 
 
 def objective_backward(
@@ -182,8 +213,9 @@ def objective_backward(
     mask: Tensor,
     labels: Tensor,
     clean_correct: Tensor,
-    hidden: Tensor,
+    hidden: Hidden,
     *,
+    share: Tensor | None = None,
     train: list[Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Back-propagate the batch mean of `evaluate_objective` into whatever drew `mask`, one side at a time.
@@ -199,7 +231,7 @@ def objective_backward(
     total = torch.zeros_like(leaf)
     terms: dict[str, Tensor] = {}
     for side in objective.sides():
-        logits = judge(side.view(images, leaf, hidden))
+        logits = judge(side.show(images, leaf, hidden))
         areas = masks.area(leaf)
         term, size = side.terms(logits, labels, areas, clean_correct)
         if train is None:
@@ -216,9 +248,9 @@ def objective_backward(
             total += from_network + torch.autograd.grad(size.mean(), leaf)[0]
             _accumulate(train, from_weights)
         terms[side.name], terms[f"size_{side.name}"] = term.detach(), size.detach()
-    smoothness = objective.smoothness(leaf)
-    total += torch.autograd.grad(smoothness.mean(), leaf)[0]
-    terms["tv"] = smoothness.detach()
+    shape = objective.shape_terms(leaf, share)
+    total += torch.autograd.grad(sum(term.mean() for term in shape.values()), leaf)[0]
+    terms |= {name: term.detach() for name, term in shape.items()}
     mask.backward(total)
     return terms
 

@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from maskerlib.classifiers import Classifier, frozen
+from maskerlib.infills import INFILLS, Infill, fill
 from maskerlib.loop import Diverged, learning_rate_factor
-from maskerlib.masks import Infill, blur, mask_from_logits, masked_in, masked_out, mean_colour
+from maskerlib.masks import mask_from_logits, masked_in, masked_out
 from maskerlib.objectives import Objective, objective_backward
 from maskerlib.precision import autocast
 from maskerlib.references import Method
@@ -75,7 +76,7 @@ def optimise_mask(
         start: every logit at the beginning; 1 shows 73 % of everything.
         shift: largest random shift of image and mask together, as a share of the shorter side. 0 for none.
         noise: standard deviation of the noise on the logits. 0 for none.
-        infill: "mean", "blur" or a function (see `maskerlib.masks.Infill`); no gradient flows through it.
+        infill: a name in `maskerlib.infills.INFILLS` or an `Infill`; no gradient flows through it.
         seed: of shifts and noise.
         precision: "auto", "bf16" or "fp32".
         progress: show a bar with the live terms.
@@ -83,9 +84,9 @@ def optimise_mask(
     Raises ValueError for arguments that make no sense, `Diverged` when a term stops being finite.
     """
     _check(images, targets, classifier, grid, steps=steps, lr=lr, shift=shift, noise=noise)
-    fill = {"mean": mean_colour, "blur": blur()}.get(infill, infill) if isinstance(infill, str) else infill
-    if isinstance(fill, str):
-        raise ValueError(f"infill={infill!r} is unknown; choose mean, blur or give a function")
+    if isinstance(infill, str) and infill not in INFILLS:
+        raise ValueError(f"infill={infill!r} is unknown; choose {', '.join(INFILLS)} or give a function")
+    infill = INFILLS[infill]() if isinstance(infill, str) else infill
     height, width = size = images.shape[-2:]
     short = min(size)
     cells = (round(grid * height / short), round(grid * width / short)) if isinstance(grid, int) else grid
@@ -100,7 +101,7 @@ def optimise_mask(
     with torch.enable_grad(), frozen(classifier), tqdm(total=steps, desc="mask", disable=not progress, leave=False) as bar:
         with torch.no_grad():
             clean = see(images)
-            hidden = fill(images, classifier.mean).detach()
+            filling = infill(images, classifier.mean)
         targets = clean.argmax(dim=1) if targets is None else targets.to(images.device)
         clean_correct = (clean.argmax(dim=1) == targets).float()
         logits = torch.full((len(images), 1, *cells), float(start), device=images.device, requires_grad=True)
@@ -112,8 +113,11 @@ def optimise_mask(
             mask = mask_from_logits(logits + wobble, size, upsampling="smooth")
             adam.param_groups[0]["lr"] = lr * max(learning_rate_factor(step, steps, "cosine"), 0.05)
             adam.zero_grad()
-            moved = [_move(part, by, reach) for part in (images, mask, hidden)]
-            terms = objective_backward(objective, see, *moved[:2], targets, clean_correct, moved[2])
+            hidden = {
+                side.name: _move(fill(filling, side.hole(mask)), by, reach) for side in objective.sides()
+            }
+            moved = [_move(part, by, reach) for part in (images, mask)]
+            terms = objective_backward(objective, see, *moved, targets, clean_correct, hidden)
             logits.grad *= len(images)  # the sum of the images' objectives, not their mean: each on its own
             _record(history, terms, step)
             adam.step()
@@ -121,7 +125,9 @@ def optimise_mask(
             bar.update()
         with torch.no_grad():
             mask = mask_from_logits(logits, size, upsampling="smooth")
-            views = (images, masked_in(images, mask, hidden), masked_out(images, mask, hidden))
+            kept = masked_in(images, mask, fill(filling, 1 - mask))
+            left = masked_out(images, mask, fill(filling, mask))
+            views = (images, kept, left)
             answers = [see(view).softmax(dim=1).gather(1, targets[:, None])[:, 0] for view in views]
     return Optimised(mask, targets, *answers, history)
 

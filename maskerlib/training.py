@@ -1,8 +1,7 @@
 """Training a masker (equation 2), with the classifier fixed (FIX) or training beside it (CA).
 
-One step, in this order: the classifier looks at the clean images; the masker draws masks from what it saw; the objective
-judges the two views of every image, side by side; every gradient is there; then, and only then, weights move. (The code
-release moves the classifier between the masker's forward and backward pass, which gives wrong gradients.)
+One step, in this order: the pool says who judges; every gradient is computed (`maskerlib.step`); then, and only then,
+weights move.
 """
 
 import copy
@@ -12,12 +11,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from maskerlib.augment import random_crop_flip
 from maskerlib.classifiers import Classifier
-from maskerlib.config import INFILLS, MaskerConfig
+from maskerlib.config import MaskerConfig
 from maskerlib.files import load_checkpoint, read_json, save_checkpoint, write_json
+from maskerlib.infills import Infill
 from maskerlib.loop import (
     History,
     Plan,
@@ -30,78 +29,31 @@ from maskerlib.loop import (
     steps_for,
 )
 from maskerlib.masker import Masker, masker_for, masker_method
-from maskerlib.masks import area, mask_from_logits
-from maskerlib.objectives import objective_backward
 from maskerlib.pool import ClassifierPool
-from maskerlib.precision import autocast
 from maskerlib.provenance import provenance
 from maskerlib.samples import Batch, Source
 from maskerlib.seeds import stream
+from maskerlib.step import compute_gradients
 
-__all__ = ["Trained", "compute_gradients", "load_trained", "train_masker"]
+__all__ = ["Trained", "load_trained", "train_masker"]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained masker with the classifier whose activations it reads: the one given (FIX), or the one it became (CA)."""
+    """A trained masker with the classifier whose activations it reads: the one given (FIX), or the one it became (CA).
+
+    `share` is the area that masks are asked for, where the masker is told one; `dataclasses.replace` changes it.
+    """
 
     masker: Masker
     classifier: Classifier
     config: MaskerConfig
     history: History
+    share: float = 0.5
 
     def __call__(self, images: Tensor, targets: Tensor | None = None, classifier: Classifier | None = None) -> Tensor:
         """Masks (B, 1, H, W) of images (B, 3, H, W): a saliency method. It reads its own classifier, whichever is given."""
-        return masker_method(self.masker)(images, targets, self.classifier)
-
-
-def compute_gradients(
-    config: MaskerConfig,
-    classifier: Classifier,
-    masker: Masker,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    judge: Classifier | None = None,
-) -> dict[str, Tensor]:
-    """The gradients of one step, left in `.grad` of the masker and, for CA, of the classifier. No weight moves.
-
-    Args:
-        config: mode, objective, infill, precision and `released_pool` are read.
-        classifier: FIX: without gradients (see `maskerlib.classifiers.frozen`). CA: with gradients. Both in eval mode.
-        images: (B, 3, H, W) in [0, 1].
-        labels: (B,) int64; where one is -1, the class that the classifier predicts is the label.
-        judge: a pool member that judges the masks in the classifier's place; then the classifier does not learn from
-            the masked images of this step.
-
-    Returns scalars by name: the objective and its terms, the mean area, the share of clean images classified right.
-    """
-    learns = config.mode == "CA"
-    with torch.set_grad_enabled(learns), autocast(config.precision, images.device):
-        logits, activations = classifier.activations(images)
-    labels = torch.where(labels < 0, logits.detach().argmax(dim=1), labels)
-    numbers: dict[str, Tensor] = {}
-    if learns:
-        clean_loss = F.cross_entropy(logits, labels)
-        clean_loss.backward()
-        numbers["clean"] = clean_loss.detach()
-    clean_correct = (logits.detach().argmax(dim=1) == labels).float()
-    with autocast(config.precision, images.device):
-        mask = mask_from_logits(masker(activations), images.shape[-2:])
-    member = judge if judge is not None and not config.released_pool else classifier
-
-    def see(views: Tensor) -> Tensor:
-        with autocast(config.precision, views.device):
-            return member(views)
-
-    train = (
-        [weight for weight in classifier.parameters() if weight.requires_grad] if learns and judge is None else None
-    )
-    hidden = INFILLS[config.infill](images, classifier.mean)
-    terms = objective_backward(config.objective, see, images, mask, labels, clean_correct, hidden, train=train)
-    means = {name: term.mean() for name, term in terms.items()}
-    numbers = {"objective": torch.stack(list(means.values())).sum(), **numbers, **means}
-    return {**numbers, "area": area(mask.detach()).mean(), "right": clean_correct.mean()}
+        return masker_method(self.masker, mask=self.config.mask, share=self.share)(images, targets, self.classifier)
 
 
 def train_masker(
@@ -109,6 +61,7 @@ def train_masker(
     source: Source,
     config: MaskerConfig,
     *,
+    infill: Infill | None = None,
     folder: str | Path | None = None,
     device: torch.device | str | None = None,
     workers: int = 0,
@@ -117,6 +70,8 @@ def train_masker(
     """Train a masker for `classifier` on `source`. The classifier given is never changed: CA trains a copy.
 
     Args:
+        infill: what stands where the image is hidden, when the config says "given". With a `fingerprint` method (such as
+            `maskerlib.inpainting.Inpainter`'s) a folder knows which one its run belongs to.
         folder: where the run lives. A run that was killed goes on from its last checkpoint; a finished one is loaded, not
             repeated; `config.json`, `history.json`, `provenance.json`, `masker.pt` and, for CA, `classifier.pt` are left.
             None keeps nothing.
@@ -127,13 +82,18 @@ def train_masker(
     classifier (see `maskerlib.loop.check_start`); `maskerlib.loop.Diverged` when a number stops being finite.
     """
     folder = Path(folder) if folder is not None else None
-    run = json.dumps([config.to_json(), classifier.fingerprint(), list(classifier.layers), *source_identity(source)])
+    identity = [config.to_json(), classifier.fingerprint(), list(classifier.layers), *source_identity(source)]
+    if hasattr(infill, "fingerprint"):
+        identity.append(infill.fingerprint())
+    run = json.dumps(identity)
     if folder is not None and (folder / "masker.pt").exists():
         return _finished(folder, classifier, run)
     check_start(classifier, source, unlabelled=True)
     device = torch.device(device) if device is not None else classifier.mean.device
     learner = copy.deepcopy(classifier).to(device).to(memory_format=torch.channels_last)
-    masker = masker_for(classifier, config.layers, width=config.width, seed=config.seed)
+    masker = masker_for(
+        classifier, config.layers, width=config.width, seed=config.seed, condition=config.condition
+    )
     masker = masker.to(device).to(memory_format=torch.channels_last).train()
     learns = config.mode == "CA"
     # Eval mode in CA, too: masked images, mostly one colour, would move the batch-norm statistics away from those of
@@ -167,7 +127,9 @@ def train_masker(
             optimiser.zero_grad(set_to_none=True)
             for group in optimiser.param_groups:
                 group["lr"] = rate * learning_rate_factor(number, steps, config.schedule)
-        numbers = compute_gradients(config, learner, masker, images, batch.labels.to(device), judge=judge)
+        numbers = compute_gradients(
+            config, learner, masker, images, batch.labels.to(device), judge=judge, infill=infill
+        )
         numbers["gradient norm"] = torch.nn.utils.clip_grad_norm_(masker.parameters(), config.clip_norm)
         for optimiser, _ in rates:
             optimiser.step()
@@ -241,7 +203,7 @@ def load_trained(folder: str | Path, classifier: Classifier) -> Trained:
             f"{', '.join(classifier.layers)}; give the classifier with those layers"
         )
     config = MaskerConfig.from_json(saved["config"])
-    masker = masker_for(classifier, config.layers, width=config.width)
+    masker = masker_for(classifier, config.layers, width=config.width, condition=config.condition)
     masker.load_state_dict(saved["weights"])
     masker = masker.to(classifier.mean.device).to(memory_format=torch.channels_last)
     learner = copy.deepcopy(classifier).to(memory_format=torch.channels_last)

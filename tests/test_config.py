@@ -44,7 +44,7 @@ def test_final_models():
     "values, message",
     [
         ({"mode": "fix"}, "mode='fix' is unknown; choose one of FIX, CA"),
-        ({"infill": "noise"}, "infill='noise' is unknown; choose one of mean, blur"),
+        ({"infill": "grey"}, "infill='grey' is unknown; choose one of mean, blur, noise, opencv, given"),
         ({"precision": "fp16"}, "precision='fp16' is unknown; choose one of auto, bf16, fp32"),
         ({"steps": 0}, "steps=0 must be a whole number of 1 or more"),
         ({"steps": 2.5}, "steps=2.5 must be"),

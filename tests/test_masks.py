@@ -12,11 +12,9 @@ from torch import nn
 from maskerlib.classifiers import Classifier
 from maskerlib.masks import (
     area,
-    blur,
     mask_from_logits,
     masked_in,
     masked_out,
-    mean_colour,
     total_variation,
 )
 
@@ -51,7 +49,7 @@ class TestBlend:
     def test_the_mean_colour_is_zero_after_the_normalisation(self):
         classifier = Classifier(nn.Identity(), (), mean=(0.2, 0.5, 0.7), std=(0.1, 0.3, 0.5))
         images = torch.rand(2, 3, 4, 5)
-        hidden = masked_in(images, torch.zeros(2, 1, 4, 5), mean_colour(images, classifier.mean))
+        hidden = masked_in(images, torch.zeros(2, 1, 4, 5), classifier.mean)
         torch.testing.assert_close(classifier(hidden), torch.zeros(2, 3, 4, 5))
         assert classifier(images).abs().max() > 1
 
@@ -139,32 +137,3 @@ class TestMeasures:
         masks[1] = 1
         masks[2, :, :2] = 0.5
         torch.testing.assert_close(area(masks), torch.tensor([0, 1, 0.25]))
-
-
-class TestBlur:
-    @pytest.mark.parametrize("shape, sigma", [((40, 50), 4.0), ((33, 20), 6.0), ((5, 90), 20.0)])
-    def test_agrees_with_scipy_at_the_scaled_sigma(self, shape, sigma):
-        images = random(0, 2, 3, *shape)
-        scaled = sigma * min(shape) / 100
-        expected = [
-            scipy.ndimage.gaussian_filter(x.numpy(), scaled, mode="mirror", truncate=3) for x in images.flatten(0, 1)
-        ]
-        blurred = blur(sigma, at=100)(images, torch.zeros(1, 3, 1, 1))
-        torch.testing.assert_close(blurred.flatten(0, 1), torch.from_numpy(np.stack(expected)), rtol=0, atol=1e-5)
-
-    def test_looks_alike_at_every_size(self):
-        small = random(0, 1, 3, 14, 14)
-        one, other = (blur()(nn.functional.interpolate(small, size=(size, size)), torch.zeros(1)) for size in (56, 112))
-        there = nn.functional.avg_pool2d(other, 2)
-        torch.testing.assert_close(one, there, rtol=0, atol=0.02)  # borders are mirrored at pixels
-        assert (one - nn.functional.interpolate(small, size=(56, 56))).abs().max() > 0.2
-
-    @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (2, 3)])
-    def test_tiny_images(self, shape):
-        images = torch.full((1, 3, *shape), 0.3)
-        torch.testing.assert_close(blur(200.0)(images, torch.zeros(1)), images)
-
-    @pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])
-    def test_other_sigmas_are_refused(self, sigma):
-        with pytest.raises(ValueError, match=f"sigma {sigma} must be"):
-            blur(sigma)

@@ -262,7 +262,7 @@ class TestObjective:
 
     def test_smoothness_is_half_of_the_weighted_total_variation(self):
         mask = torch.rand(2, 1, 5, 4)
-        torch.testing.assert_close(Objective(tv=0.3).smoothness(mask), 0.15 * total_variation(mask))
+        torch.testing.assert_close(Objective(tv=0.3).shape_terms(mask, None)["tv"], 0.15 * total_variation(mask))
 
     def test_the_default_is_the_final_model(self):
         sides = list(Objective().sides())

@@ -141,7 +141,7 @@ IMAGES = torch.rand(2, 3, SIZE, SIZE)
         (IMAGES, {"lr": float("nan")}, "lr=nan must be"),
         (IMAGES, {"noise": -1.0}, r"noise=-1\.0 must be"),
         (IMAGES, {"shift": 0.5}, r"shift=0\.5 must be below 0\.5"),
-        (IMAGES, {"infill": "grey"}, "infill='grey' is unknown; choose mean, blur"),
+        (IMAGES, {"infill": "grey"}, "infill='grey' is unknown; choose mean, blur, noise, opencv or give"),
     ],
 )
 def test_bad_arguments_are_named(images, options, message):

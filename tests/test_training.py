@@ -21,7 +21,8 @@ from maskerlib.loop import Diverged
 from maskerlib.masker import Masker, masker_for
 from maskerlib.masks import area, mask_from_logits, masked_in, masked_out
 from maskerlib.objectives import Objective, evaluate_objective
-from maskerlib.training import compute_gradients, load_trained, train_masker
+from maskerlib.step import compute_gradients
+from maskerlib.training import load_trained, train_masker
 
 FAST = MaskerConfig(steps=4, batch_size=6, width=8, pool_every=2, precision="fp32")
 FIX, CA = FAST, dataclasses.replace(FAST, mode="CA")

@@ -2,9 +2,11 @@
 #
 #   PYTHON  the Python to build .venv from, 3.11 or newer (default: the first such python3 on the PATH)
 #   ARGS    more arguments for the command, as in: make run ARGS="-p image_path my.jpg"
+#   TABLE   which table of experiments/, as in: make experiments TABLE=layers (default: all)
 
 PYTHON ?=
 ARGS =
+TABLE =
 
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
@@ -18,7 +20,7 @@ NOTEBOOK_TIMEOUT = 1800
 CELL_TIMEOUT = 300
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-browser bench bench-precision lab notebooks weights lint clean distclean
+.PHONY: help install run test test-browser experiments plan bench bench-precision lab notebooks weights lint clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
@@ -36,6 +38,13 @@ test: $(STAMP) ## run the tests, then every notebook in its smoke profile
 test-browser: $(STAMP) ## drive the explorers in JupyterLab with this machine's Chromium or Chrome; installs playwright
 	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[test,browser]' --constraint constraints.txt
 	@$(PY) -m pytest tests/browser -m browser $(ARGS)
+
+experiments: $(STAMP) ## run what is left of the ablations and write their tables; one of them: make experiments TABLE=layers
+	@$(PY) -m snakemake --snakefile experiments/Snakefile --profile experiments/profiles/local \
+	  $(if $(TABLE),figures/tables/$(TABLE).csv) $(ARGS)
+
+plan: $(STAMP) ## list what is left of the ablations, and how long it should take; one table in detail: make plan TABLE=layers
+	@$(PY) -m maskerlib.experiments plan $(TABLE) $(ARGS)
 
 bench: $(STAMP) ## measure training steps, masks per second and evaluation against plain references
 	@$(PY) benchmarks/train_step.py $(ARGS)
@@ -90,5 +99,5 @@ $(STAMP): pyproject.toml constraints.txt
 	rm -rf .venv/lib/python*/site-packages/~* .venv/Lib/site-packages/~*; \
 	$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null; \
 	echo "installing maskerlib and what it needs; the first time takes a few minutes and several GB"; \
-	$(PY) -m pip install --disable-pip-version-check --editable '.[test]' --constraint constraints.txt; \
+	$(PY) -m pip install --disable-pip-version-check --editable '.[test,experiments]' --constraint constraints.txt; \
 	touch $(STAMP)

@@ -89,7 +89,7 @@ def external(inpaint: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Infill:
                 if not isinstance(result, np.ndarray) or result.shape != picture.shape or result.dtype != np.uint8:
                     got = f"{getattr(result, 'shape', type(result).__name__)} of {getattr(result, 'dtype', 'no type')}"
                     raise ValueError(f"the inpainter returned {got}, expected {picture.shape} of uint8, like its picture")
-                filled.append(torch.from_numpy(result))
+                filled.append(torch.from_numpy(np.array(result, order="C")))  # a copy: views may be mirrored or read-only
             return torch.stack(filled).permute(0, 3, 1, 2).to(images) / 255
 
         return of

@@ -26,7 +26,7 @@ __all__ = ["Inpainter", "InpainterConfig", "random_holes", "train_inpainter"]
 
 
 class Inpainter(nn.Module):
-    """Four resolutions down and up again, with a shortcut at each; called as an infill (`maskerlib.infills.Infill`).
+    """Five resolutions down and up again, with a shortcut at each; called as an infill (`maskerlib.infills.Infill`).
 
     The bottom sees the whole of a small image: what stands in a hole has to come from far around it.
 
@@ -35,12 +35,12 @@ class Inpainter(nn.Module):
         seed: of the weights.
     """
 
-    def __init__(self, *, width: int = 16, seed: int = 0) -> None:
+    def __init__(self, *, width: int = 8, seed: int = 0) -> None:
         super().__init__()
         if width < 1:
             raise ValueError(f"width={width} must be 1 or more channels")
         self.width = width
-        widths = [width, 2 * width, 4 * width, 4 * width]
+        widths = [width, 2 * width, 4 * width, 8 * width, 8 * width]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.down = nn.ModuleList(
@@ -93,14 +93,14 @@ def random_holes(count: int, size: tuple[int, int], generator: torch.Generator) 
 
 @dataclass(frozen=True)
 class InpainterConfig:
-    """How an inpainter is trained: Adam at `lr`, falling along a cosine, on the absolute error in the hole and, a tenth as much, outside.
+    """How an inpainter is trained: Adam, `lr` falling along a cosine; absolute error, outside the hole counted a tenth as much.
 
     Raises ValueError for steps, batch_size or width below 1, or lr not above 0.
     """
 
-    steps: int = 400
+    steps: int = 600
     batch_size: int = 16
-    width: int = 16
+    width: int = 8
     lr: float = 3e-3
     seed: int = 0
     checkpoint_every: int = 100

@@ -77,7 +77,7 @@ def optimise_mask(
         shift: largest random shift of image and mask together, as a share of the shorter side. 0 for none.
         noise: standard deviation of the noise on the logits. 0 for none.
         infill: a name in `maskerlib.infills.INFILLS` or an `Infill`; no gradient flows through it.
-        seed: of shifts and noise.
+        seed: of shifts and noise, and of what an infill draws.
         precision: "auto", "bf16" or "fp32".
         progress: show a bar with the live terms.
 
@@ -98,7 +98,9 @@ def optimise_mask(
             return classifier(views)
 
     history: dict[str, list[float]] = {}
-    with torch.enable_grad(), frozen(classifier), tqdm(total=steps, desc="mask", disable=not progress, leave=False) as bar:
+    bar = tqdm(total=steps, desc="mask", disable=not progress, leave=False)
+    with torch.enable_grad(), frozen(classifier), torch.random.fork_rng(), bar:
+        torch.manual_seed(stream(seed, "infill").initial_seed())  # an infill may draw
         with torch.no_grad():
             clean = see(images)
             filling = infill(images, classifier.mean)

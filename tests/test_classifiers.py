@@ -138,6 +138,15 @@ class TestClassifier:
         assert classifier.layer_channels() == {"stem": 4, "stage": 6}
         assert state(classifier) == before and hooks(classifier) == 0
 
+    def test_class_count_is_that_of_the_logits_and_leaves_everything_as_it_was(self, device):
+        for count in (1, 4, 7):
+            classifier = Classifier(TinyNet(count), (), class_names="ab", input_size=(12, 20)).train().to(device)
+            classifier.network.stem.eval()
+            classifier.network.head.bias.requires_grad_(False)
+            before = state(classifier.cpu())
+            assert classifier.to(device).class_count() == count  # whatever names there are
+            assert state(classifier.cpu()) == before and hooks(classifier) == 0
+
     def test_class_names(self):
         classifier = tiny_classifier()
         assert [classifier.class_name(i) for i in (0, 3, 4)] == ["red", "white", "class 4"]

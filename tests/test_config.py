@@ -19,13 +19,41 @@ def test_round_trip_through_a_file(tmp_path):
         crop_scale=(0.25, 0.5),
         released_pool=True,
         infill="blur",
+        infill_sides="out",
+        mask="gumbel",
+        temperature=0.7,
+        condition="class",
         seed=-3,
     )
-    for config in (MaskerConfig(), changed):
+    sized = MaskerConfig(
+        objective=Objective(budget=10, budget_power=2, size_in=0, size_out=0),
+        infill="given",
+        mask="gumbel_hard",
+        condition="size",
+        share=(0.1, 0.1),
+    )
+    for config in (MaskerConfig(), changed, sized):
         write_json(tmp_path / "config.json", config.to_json())
         assert MaskerConfig.from_json(read_json(tmp_path / "config.json")) == config
         assert MaskerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
     assert changed != MaskerConfig()
+
+
+def test_a_file_from_before_these_choices_is_read_as_the_study_s_masker():
+    content = MaskerConfig(mode="CA", infill="blur", seed=3).to_json()
+    for name in ("infill_sides", "mask", "temperature", "condition", "share"):
+        del content[name]
+    for name in ("budget", "budget_power"):
+        del content["objective"][name]
+    assert MaskerConfig.from_json(content) == MaskerConfig(mode="CA", infill="blur", seed=3)
+    config = MaskerConfig()
+    assert (config.infill_sides, config.mask, config.condition, config.objective.budget) == ("both", "sigmoid", None, 0)
+
+
+@pytest.mark.parametrize("name", ["mean", "blur", "noise", "opencv", "given"])
+def test_every_infill_by_name_and_on_every_side(name):
+    for sides in ("both", "in", "out"):
+        assert MaskerConfig.from_json({"infill": name, "infill_sides": sides}).infill == name
 
 
 def test_final_models():
@@ -45,6 +73,20 @@ def test_final_models():
     [
         ({"mode": "fix"}, "mode='fix' is unknown; choose one of FIX, CA"),
         ({"infill": "grey"}, "infill='grey' is unknown; choose one of mean, blur, noise, opencv, given"),
+        ({"infill_sides": "left"}, "infill_sides='left' is unknown; choose one of both, in, out"),
+        ({"mask": "hard"}, "mask='hard' is unknown; choose one of sigmoid, gumbel, gumbel_hard"),
+        ({"temperature": 0}, "temperature=0 must be a finite number above 0"),
+        ({"temperature": math.inf}, "temperature=inf must be"),
+        ({"temperature": "cold"}, "temperature='cold' must be"),
+        ({"condition": "area"}, "condition='area' is unknown; choose one of None, size, class"),
+        ({"condition": "size"}, "condition='size' with budget=0.0: .* needs an objective with a budget above 0"),
+        ({"objective": {"budget": 10}}, "condition=None with budget=10: .* no other masker can use one"),
+        ({"condition": "class", "objective": {"budget": 10}}, "condition='class' with budget=10"),
+        ({"share": (0.6, 0.4)}, r"share=\(0.6, 0.4\) must satisfy 0 <= smallest <= largest <= 1"),
+        ({"share": [-0.1, 0.4]}, r"share=\(-0.1, 0.4\) must satisfy"),
+        ({"share": [0.5, 1.1]}, r"share=\(0.5, 1.1\) must satisfy"),
+        ({"share": [0.5, math.nan]}, r"share=\(0.5, nan\) must satisfy"),
+        ({"share": [0.5]}, r"share=\(0.5,\) must satisfy"),
         ({"precision": "fp16"}, "precision='fp16' is unknown; choose one of auto, bf16, fp32"),
         ({"steps": 0}, "steps=0 must be a whole number of 1 or more"),
         ({"steps": 2.5}, "steps=2.5 must be"),

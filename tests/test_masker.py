@@ -6,7 +6,8 @@ from tiny import SIZE, tiny_classifier
 from torch import nn
 
 from maskerlib.classifiers import Classifier
-from maskerlib.masker import Masker, masker_for, masker_method
+from maskerlib.distributions import MASKS
+from maskerlib.masker import CONDITIONS, EMBEDDING, Masker, masker_for, masker_method
 from maskerlib.masks import mask_from_logits
 from maskerlib.zoo import efficientnet_lite0, scene_resnet, torchvision_resnet
 
@@ -133,3 +134,154 @@ def test_the_method_leaves_modes_and_statistics_as_they_were_and_ignores_targets
     assert masker.training and all(torch.equal(before[name], value) for name, value in masker.state_dict().items())
     assert not masks.requires_grad
     torch.testing.assert_close(masker_method(masker)(images[:1], None, classifier), masks[:1])  # one image or many
+
+
+class TestConditions:
+    """A masker that is told something: constant channels beside what it sees, and nothing else."""
+
+    DRAWS = torch.Generator().manual_seed(0)
+    ACTIVATIONS = {
+        "stem": torch.randn(2, 2, 6, 8, generator=DRAWS),
+        "stage": torch.randn(2, 3, 3, 4, generator=DRAWS),
+    }
+
+    def masker(self, condition: str | None, classes: int = 0) -> Masker:
+        return Masker({"stem": 2, "stage": 3}, grid="stem", width=4, condition=condition, classes=classes).eval()
+
+    def by_hand(self, masker: Masker, constant: torch.Tensor) -> torch.Tensor:
+        """The last convolution over the features and (B, C) numbers that are the same in every cell."""
+        planes = constant[:, :, None, None] * torch.ones(2, constant.shape[1], 6, 8)
+        seen = torch.cat([*masker.features(self.ACTIVATIONS).values(), planes], dim=1)
+        return nn.functional.conv2d(seen, masker.draw.weight, masker.draw.bias, padding=1)
+
+    def test_a_size_is_one_constant_channel(self):
+        masker = self.masker("size")
+        assert masker.draw.weight.shape == (1, 2 + 4 + 1, 3, 3)
+        share = torch.tensor([0.2, 0.7])
+        torch.testing.assert_close(masker(self.ACTIVATIONS, share), self.by_hand(masker, share[:, None]))
+
+    def test_a_class_is_its_embedding_in_constant_channels(self):
+        masker = self.masker("class", 5)
+        assert masker.embed.weight.shape == (5, 64) and EMBEDDING == 64
+        assert masker.draw.weight.shape == (1, 2 + 4 + 64, 3, 3)
+        expected = self.by_hand(masker, masker.embed.weight[[4, 0]])
+        torch.testing.assert_close(masker(self.ACTIVATIONS, torch.tensor([4, 0])), expected)
+
+    @pytest.mark.parametrize(
+        "condition, one, other",
+        [("size", torch.tensor([0.2, 0.7]), torch.tensor([0.9, 0.7])), ("class", torch.tensor([4, 0]), torch.tensor([1, 0]))],
+    )
+    def test_changes_the_logits_by_a_constant_away_from_the_border(self, condition, one, other):
+        masker = self.masker(condition, 5)
+        change = masker(self.ACTIVATIONS, other) - masker(self.ACTIVATIONS, one)
+        assert (change[1] == 0).all()  # told the same, it draws the same
+        inner = change[0, 0, 1:-1, 1:-1]
+        assert inner.abs().min() > 1e-3
+        torch.testing.assert_close(inner, inner[0, 0].expand_as(inner), rtol=0, atol=1e-5)
+
+    @pytest.mark.parametrize("condition", ["size", "class"])
+    def test_what_it_is_told_is_learnt_from(self, condition):
+        masker = self.masker(condition, 5)
+        told = torch.tensor([0.2, 0.7], requires_grad=True) if condition == "size" else torch.tensor([4, 0])
+        masker(self.ACTIVATIONS, told).square().sum().backward()
+        if condition == "size":
+            assert (told.grad != 0).all() and (masker.draw.weight.grad[:, -1] != 0).any()
+        else:
+            assert masker.embed.weight.grad.abs().sum(dim=1).nonzero().flatten().tolist() == [0, 4]
+
+    def test_none_is_the_masker_of_the_study(self):
+        plain = self.masker(None)
+        assert plain.draw.weight.shape == (1, 6, 3, 3) and not hasattr(plain, "embed")
+        assert plain(self.ACTIVATIONS, None).equal(plain(self.ACTIVATIONS))
+
+    def test_bad_conditions_are_named(self):
+        assert CONDITIONS == (None, "size", "class")
+        with pytest.raises(ValueError, match="condition='area' is unknown; choose one of None, size, class"):
+            self.masker("area")
+        with pytest.raises(ValueError, match="classes=0: a masker that is told the class needs their number"):
+            self.masker("class")
+
+    @pytest.mark.parametrize("condition", ["size", "class"])
+    def test_being_told_nothing_is_refused(self, condition):
+        with pytest.raises(ValueError, match=f"a masker with condition='{condition}' was told nothing"):
+            self.masker(condition, 5)(self.ACTIVATIONS)
+
+    def test_being_told_something_for_nothing_is_refused(self):
+        with pytest.raises(ValueError, match="a masker with condition=None was told something"):
+            self.masker(None)(self.ACTIVATIONS, torch.tensor([0.5, 0.5]))
+
+
+class TestMaskersFor:
+    def test_conditions_change_no_shape_but_that_of_the_last_convolution(self):
+        classifier = tiny_classifier()
+        plain, size, one_class = (masker_for(classifier, width=8, condition=each) for each in CONDITIONS)
+        shapes = [{name: tuple(value.shape) for name, value in each.state_dict().items()} for each in (plain, size, one_class)]
+        assert [each.pop("draw.weight") for each in shapes] == [(1, 4 + 8 + extra, 3, 3) for extra in (0, 1, 64)]
+        assert shapes[2].pop("embed.weight") == (4, 64)  # as many as the classifier has logits
+        assert shapes[0] == shapes[1] == shapes[2]
+
+    def test_weights_follow_from_the_seed_and_the_global_generator_is_left_alone(self):
+        classifier, before = tiny_classifier(), torch.random.get_rng_state()
+        one, again, other = (masker_for(classifier, seed=seed, condition="class") for seed in (0, 0, 1))
+        assert torch.equal(torch.random.get_rng_state(), before)
+        for name in ("embed.weight", "draw.weight", "reduce.1.0.weight"):
+            first, second, third = (each.state_dict()[name] for each in (one, again, other))
+            assert torch.equal(first, second) and not torch.equal(first, third)
+
+    def test_plain_weights_come_from_the_seed_alone(self):
+        """Nothing is drawn before or between them for a condition that is not there."""
+        classifier = tiny_classifier()
+        masker = masker_for(classifier, ["stage"], width=8, seed=5)
+        torch.manual_seed(5)
+        nn.Conv2d(6, 8, 1, bias=False), nn.Conv2d(8, 1, 3, padding=1)  # torch's own initialisation, drawn over below
+        reduce = nn.init.kaiming_normal_(torch.empty(8, 6, 1, 1), mode="fan_out", nonlinearity="relu")
+        draw = nn.init.kaiming_normal_(torch.empty(1, 8, 3, 3), mode="fan_in", nonlinearity="relu")
+        assert torch.equal(masker.reduce[0][0].weight, reduce) and torch.equal(masker.draw.weight, draw)
+
+
+class TestMethod:
+    def masks(self, masker: Masker, told: torch.Tensor | None, images: torch.Tensor, kind: str = "sigmoid") -> torch.Tensor:
+        with torch.no_grad():
+            logits = masker.eval()(tiny_classifier().activations(images)[1], told)
+        mask = mask_from_logits(logits, (SIZE, SIZE))
+        return mask if kind == "sigmoid" else (logits > 0).float().repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+
+    def test_a_size_is_the_share(self):
+        classifier, images = tiny_classifier(), torch.rand(4, 3, SIZE, SIZE)
+        masker = masker_for(classifier, condition="size")
+        found = [masker_method(masker, share=share)(images, None, classifier) for share in (0.1, 0.9)]
+        assert not torch.equal(*found)
+        for mask, share in zip(found, (0.1, 0.9), strict=True):
+            torch.testing.assert_close(mask, self.masks(masker, torch.full((4,), share), images))
+        half = masker_method(masker)(images, torch.tensor([0, 1, 2, 3]), classifier)  # targets are not looked at
+        torch.testing.assert_close(half, self.masks(masker, torch.full((4,), 0.5), images))
+
+    def test_a_class_is_the_target_or_what_is_predicted(self):
+        classifier, images = tiny_classifier(), torch.rand(4, 3, SIZE, SIZE)
+        masker = masker_for(classifier, condition="class")
+        predicted = classifier(images).argmax(dim=1)
+        targets = (predicted + 1) % 4
+        draw = masker_method(masker)
+        torch.testing.assert_close(draw(images, None, classifier), self.masks(masker, predicted, images))
+        torch.testing.assert_close(draw(images, targets, classifier), self.masks(masker, targets, images))
+        assert (draw(images, targets, classifier) - draw(images, predicted, classifier)).abs().amax(dim=(1, 2, 3)).min() > 0
+
+    @pytest.mark.parametrize("kind", MASKS)
+    def test_sampled_kinds_are_decided_without_noise(self, kind):
+        classifier, images = tiny_classifier(), torch.rand(4, 3, SIZE, SIZE)
+        masker = masker_for(classifier)
+        found = masker_method(masker, mask=kind)(images, None, classifier)
+        torch.testing.assert_close(found, self.masks(masker, None, images, kind))
+        assert torch.equal(masker_method(masker, mask=kind)(images, None, classifier), found)
+        assert (found.unique().tolist() == [0, 1]) == (kind != "sigmoid")
+
+    def test_another_kind_is_named(self):
+        classifier = tiny_classifier()
+        with pytest.raises(ValueError, match="mask='hard' is unknown; choose one of sigmoid, gumbel, gumbel_hard"):
+            masker_method(masker_for(classifier), mask="hard")(torch.rand(1, 3, SIZE, SIZE), None, classifier)
+
+    @pytest.mark.parametrize("condition", CONDITIONS)
+    def test_on_the_device(self, condition, device):
+        classifier = tiny_classifier().to(device)
+        masker = masker_for(classifier, condition=condition).to(device)
+        assert masker_method(masker)(torch.rand(2, 3, SIZE, SIZE, device=device), None, classifier).device.type == device.type

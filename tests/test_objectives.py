@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskerlib.infills import external, opencv
 from maskerlib.masks import area, mask_from_logits, masked_in, masked_out, total_variation
 from maskerlib.objectives import (
     MASKED_IN,
@@ -236,6 +237,145 @@ def test_backward_adds_to_gradients_that_are_there():
         torch.testing.assert_close(on_top, without + 5)
 
 
+class TestBudget:
+    """lambda_p |a - p|^q: a mask that is asked for a share of the image."""
+
+    MASK = torch.tensor([0.25, 0.5, 0.9]).view(3, 1, 1, 1).expand(3, 1, 4, 5)
+    SHARE = torch.tensor([0.5, 0.5, 0.4])
+
+    @pytest.mark.parametrize("power, expected", [(1, [1.0, 0, 2.0]), (2, [0.25, 0, 1.0])])
+    def test_by_hand(self, power, expected):
+        terms = Objective(budget=4, budget_power=power).shape_terms(self.MASK, self.SHARE)
+        assert list(terms) == ["tv", "budget"]
+        assert terms["budget"].tolist() == pytest.approx(expected, abs=1e-6)
+
+    def test_without_a_budget_a_share_does_not_count(self):
+        assert list(Objective().shape_terms(self.MASK, self.SHARE)) == ["tv"]
+
+    @pytest.mark.parametrize("power", [1, 2])
+    def test_descent_moves_the_area_towards_the_share(self, power):
+        mask = self.MASK.clone().requires_grad_()
+        Objective(budget=4, budget_power=power, tv=0).shape_terms(mask, self.SHARE)["budget"].sum().backward()
+        slope = [-1.0, 0, 1.0] if power == 1 else [2 * (0.25 - 0.5), 0, 2 * (0.9 - 0.4)]
+        expected = 4 * torch.tensor(slope).view(3, 1, 1, 1).expand(3, 1, 4, 5) / 20
+        torch.testing.assert_close(mask.grad, expected, rtol=1e-5, atol=1e-7)
+
+    @pytest.mark.parametrize("function", [evaluate_objective, objective_backward])
+    def test_no_share_is_refused(self, function):
+        judge, mask, arguments = case(torch.device("cpu"))
+        mask = mask.requires_grad_()
+        with pytest.raises(ValueError, match="budget=10: the objective asks for a share of the image, but none is given"):
+            function(Objective(budget=10), judge, arguments[0], mask, *arguments[1:])
+
+    @pytest.mark.parametrize("sides", [("max_class", None), (None, "max_ent"), ("max_class", "max_ent")])
+    @pytest.mark.parametrize("power", [1, 2])
+    @pytest.mark.parametrize("train", [False, True])
+    def test_backward_is_that_of_the_plain_sum(self, sides, power, train, device):
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        judge, mask, (images, labels, right, hidden) = case(device, dtype)
+        share = torch.tensor([0.1, 0.3, 0.5, 0.6, 0.7, 0.9], dtype=dtype, device=device)
+        objective = Objective(*sides, budget=5, budget_power=power)
+        ours, plain = mask.clone().requires_grad_(), mask.clone().requires_grad_()
+        terms = evaluate_objective(objective, judge, images, plain, labels, right, hidden, share=share)
+        torch.stack(list(terms.values())).sum(dim=0).mean().backward()
+        weights = [judge.conv.weight, judge.head.bias] if train else None
+        done = objective_backward(
+            objective, judge, images, ours, labels, right, hidden, share=share, train=weights
+        )
+        assert list(done) == list(terms) and list(done)[-1] == "budget"
+        for name in terms:
+            torch.testing.assert_close(done[name], terms[name].detach())
+        torch.testing.assert_close(ours.grad, plain.grad)
+        others = evaluate_objective(Objective(*sides), judge, images, mask, labels, right, hidden)
+        for name in others:  # the budget changes no other term
+            torch.testing.assert_close(done[name], others[name].detach())
+
+
+class TestWhatHides:
+    """A filling for both sides, one for each, or one that depends on the hole."""
+
+    def run(self, hidden, *, sides=("max_class", "max_ent")):
+        """What the judge saw and both ways to the gradient: they must be one."""
+        judge, mask, (images, labels, right, _) = case(torch.device("cpu"))
+        shown = []
+
+        def see(views: Tensor) -> Tensor:
+            shown.append(views.detach())
+            return judge(views)
+
+        objective = Objective(*sides)
+        ours, plain = mask.clone().requires_grad_(), mask.clone().requires_grad_()
+        done = objective_backward(objective, see, images, ours, labels, right, hidden)
+        terms = evaluate_objective(objective, see, images, plain, labels, right, hidden)
+        torch.stack(list(terms.values())).sum(dim=0).mean().backward()
+        torch.testing.assert_close(ours.grad, plain.grad)
+        for name in terms:
+            torch.testing.assert_close(done[name], terms[name].detach())
+        half = len(shown) // 2
+        for one, other in zip(shown[:half], shown[half:], strict=True):
+            torch.testing.assert_close(one, other)
+        return images, mask, shown[:half], ours.grad
+
+    def test_each_side_has_its_own(self):
+        here, there = (torch.full((1, 3, 1, 1), value, dtype=torch.float64) for value in (0.1, 0.9))
+        images, mask, (kept, left), gradient = self.run({"in": here, "out": there})
+        torch.testing.assert_close(kept, masked_in(images, mask, here))
+        torch.testing.assert_close(left, masked_out(images, mask, there))
+        *_, swapped = self.run({"in": there, "out": here})
+        assert not torch.allclose(gradient, swapped)
+
+    def test_one_for_both_is_the_same_as_the_same_for_each(self):
+        filling = torch.rand(6, 3, 4, 3, dtype=torch.float64)
+        *_, gradient = self.run(filling)
+        *_, each = self.run({"in": filling, "out": filling})
+        torch.testing.assert_close(gradient, each, rtol=0, atol=0)
+
+    @pytest.mark.parametrize("sides", [("max_class", None), (None, "max_ent")])
+    def test_a_side_that_is_left_out_needs_no_filling(self, sides):
+        name = "in" if sides[0] else "out"
+        filling = torch.full((1, 3, 1, 1), 0.3, dtype=torch.float64)
+        images, mask, (view,), _ = self.run({name: filling}, sides=sides)
+        torch.testing.assert_close(view, (masked_in if sides[0] else masked_out)(images, mask, filling))
+
+    def test_a_function_is_asked_with_the_hole_of_each_side(self):
+        """1 - m masked-in, m masked-out; what it makes of the hole has no gradient."""
+        holes = []
+
+        def of(hole: Tensor) -> Tensor:
+            holes.append(hole)
+            return (hole.square() + 0.1).expand(-1, 3, -1, -1)
+
+        images, mask, (kept, left), gradient = self.run(of)
+        assert not any(hole.requires_grad for hole in holes)
+        for hole, expected in zip(holes, (1 - mask, mask) * 2, strict=True):
+            torch.testing.assert_close(hole, expected)
+        fixed = {"in": (1 - mask).square() + 0.1, "out": mask.square() + 0.1}
+        torch.testing.assert_close(kept, masked_in(images, mask, fixed["in"]))
+        torch.testing.assert_close(left, masked_out(images, mask, fixed["out"]))
+        *_, constant = self.run({side: filling.expand(-1, 3, -1, -1) for side, filling in fixed.items()})
+        torch.testing.assert_close(gradient, constant)
+
+    def test_a_function_on_one_side_and_a_colour_on_the_other(self):
+        colour = torch.full((1, 3, 1, 1), 0.4, dtype=torch.float64)
+        images, mask, (kept, left), _ = self.run({"in": lambda hole: 0 * hole, "out": colour})
+        torch.testing.assert_close(kept, mask * images)
+        torch.testing.assert_close(left, masked_out(images, mask, colour))
+
+    @pytest.mark.parametrize("infill", [opencv(), external(lambda picture, hole: 255 - picture)])
+    def test_inpainters_fill_what_each_side_hides(self, infill):
+        torch.manual_seed(0)
+        images, mask = torch.rand(2, 3, 12, 12), (torch.rand(2, 1, 12, 12) > 0.5).float()
+        mean, views = torch.full((1, 3, 1, 1), 0.5), []
+        judge = nn.Sequential(nn.Flatten(), nn.Linear(3 * 144, 3))
+        arguments = (images, mask, torch.tensor([0, 1]), torch.ones(2), infill(images, mean))
+        evaluate_objective(Objective(), lambda x: views.append(x) or judge(x), *arguments)
+        for view, hole in zip(views, (1 - mask, mask), strict=True):
+            seen = hole.bool().expand_as(view)
+            torch.testing.assert_close(view[~seen], images[~seen])
+            torch.testing.assert_close(view[seen], infill(images, mean)(hole)[seen])
+            assert (view - images)[seen].abs().mean() > 0.1
+
+
 class TestObjective:
     @pytest.mark.parametrize(
         "arguments, message",
@@ -254,6 +394,10 @@ class TestObjective:
             ({"size_in": math.nan}, "size_in=nan must be"),
             ({"size_out": "10"}, "size_out='10' must be"),
             ({"tv": None}, "tv=None must be"),
+            ({"budget": -0.5}, "budget=-0.5 must be a finite number of 0 or more"),
+            ({"budget": math.nan}, "budget=nan must be"),
+            ({"budget_power": 3}, "budget_power=3 is unknown; choose 1 or 2"),
+            ({"budget_power": 0}, "budget_power=0 is unknown"),
         ],
     )
     def test_bad_values_are_named(self, arguments, message):

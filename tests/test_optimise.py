@@ -1,6 +1,7 @@
 """Equation 1 on one image: gradients, a classifier whose best mask is known, independence, and real photographs."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from tiny import SIZE, Squares, tiny_classifier
 from torch import Tensor, nn
 
 from maskerlib.classifiers import Classifier
+from maskerlib.infills import fill, opencv
 from maskerlib.loop import Diverged
 from maskerlib.masks import mask_from_logits, masked_in, masked_out
 from maskerlib.objectives import Objective, evaluate_objective
@@ -111,11 +113,61 @@ def test_targets_default_to_the_prediction_and_can_be_others():
     torch.testing.assert_close(found.clean, classifier(images).softmax(dim=1).gather(1, other[:, None])[:, 0])
 
 
-@pytest.mark.parametrize("infill", ["blur", lambda images, mean: torch.zeros_like(images)])
+def frame(images: Tensor, mean: Tensor) -> Callable[[Tensor], Tensor]:
+    """An infill that depends on the hole: its own share of the image as grey."""
+    return lambda hole: hole.mean(dim=(2, 3), keepdim=True).expand(-1, 3, *images.shape[-2:])
+
+
+@pytest.mark.parametrize("infill", ["blur", "noise", "opencv", frame, lambda images, mean: torch.zeros_like(images)])
 def test_what_hides_can_be_chosen(infill):
     classifier, images = tiny_classifier(), Squares().batch(range(2)).images
     found = optimise_mask(classifier, images, infill=infill, **QUICK)
     assert not torch.equal(found.masks, optimise_mask(classifier, images, **QUICK).masks)
+
+
+def test_an_infill_is_asked_for_the_hole_of_each_side_in_place_and_moves_with_the_image():
+    """Holes of images that stay where they are; a judge that sees the shifted image in its shifted surroundings."""
+    images, holes, views = Squares().batch(range(2)).images, [], []
+
+    def spy(images: Tensor, mean: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda hole: holes.append(hole) or images  # what hides is the image itself: every view is the image
+
+    classifier = tiny_classifier()
+    classifier.register_forward_pre_hook(lambda module, inputs: views.append(inputs[0].detach()))
+    found = optimise_mask(classifier, images, infill=spy, steps=3, grid=4, shift=0.2, noise=0.0)
+    assert len(holes) == 3 * 2 + 2 and len(views) == 1 + 3 * 2 + 3
+    for kept, left in zip(holes[::2], holes[1::2], strict=True):
+        torch.testing.assert_close(kept, 1 - left)
+    torch.testing.assert_close(holes[-1], found.masks)
+    torch.testing.assert_close(found.kept, found.clean)
+    for kept, left in zip(views[1:7:2], views[2:7:2], strict=True):
+        torch.testing.assert_close(kept, left, rtol=0, atol=1e-6)
+    assert not torch.allclose(views[1], images, atol=1e-3)  # shifted
+
+
+def test_probabilities_are_those_of_the_views_that_the_infill_gives():
+    classifier, images = tiny_classifier(), Squares().batch(range(3)).images
+    found = optimise_mask(classifier, images, infill="opencv", **QUICK)
+    filling = opencv()(images, classifier.mean)
+    for view, hole, expected in ((masked_in, 1 - found.masks, found.kept), (masked_out, found.masks, found.left)):
+        shown = view(images, found.masks, fill(filling, hole))
+        answer = classifier(shown).softmax(dim=1).gather(1, found.targets[:, None])[:, 0]
+        torch.testing.assert_close(answer.detach(), expected)
+
+
+@pytest.mark.parametrize("infill", ["noise", "opencv"])
+def test_the_seed_decides_whatever_hides(infill):
+    classifier, images = tiny_classifier(), Squares().batch(range(2)).images
+    before = torch.random.get_rng_state()
+    options = {"infill": infill, **QUICK}
+    first, again, other = (optimise_mask(classifier, images, seed=seed, **options).masks for seed in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_an_objective_with_a_budget_has_no_share_here():
+    with pytest.raises(ValueError, match="budget=10: the objective asks for a share of the image, but none is given"):
+        optimise_mask(tiny_classifier(), Squares().batch([0]).images, objective=Objective(budget=10), **QUICK)
 
 
 def test_the_method_is_the_function():

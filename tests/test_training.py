@@ -16,7 +16,9 @@ from maskerlib import training
 from maskerlib.classifier_training import ClassifierConfig, train_classifier
 from maskerlib.classifiers import Classifier
 from maskerlib.config import MaskerConfig
+from maskerlib.distributions import MASKS, sampled_mask
 from maskerlib.files import load_checkpoint, read_json, save_checkpoint
+from maskerlib.infills import INFILLS, Infill
 from maskerlib.loop import Diverged
 from maskerlib.masker import Masker, masker_for
 from maskerlib.masks import area, mask_from_logits, masked_in, masked_out
@@ -52,19 +54,38 @@ def names(folder: Path) -> list[str]:
 class Case:
     """A classifier, a masker, a pool member and a batch; each call makes the same one again."""
 
-    def __init__(self, mode: str, device: torch.device, *, infill: str = "mean", **options) -> None:
-        objective = Objective(size_out=15, tv=0.01)
+    def __init__(self, mode: str, device: torch.device, *, infill: str = "mean", budget: float = 0, **options) -> None:
+        objective = Objective(size_out=15, tv=0.01, budget=budget)
         self.config = MaskerConfig(mode=mode, objective=objective, infill=infill, precision="fp32", **options)
         self.classifier = tiny_classifier().to(device)
         self.classifier.eval().requires_grad_(mode == "CA")
-        self.masker = masker_for(self.classifier, ("stem", "stage"), width=8).to(device)
+        condition = self.config.condition
+        self.masker = masker_for(self.classifier, ("stem", "stage"), width=8, condition=condition).to(device)
         self.member = tiny_classifier(seed=1).to(device).requires_grad_(False)
         batch = Squares().batch(range(12)).to(device)
         self.images, self.labels = batch.images, batch.labels
 
-    def run(self, *, judge: Classifier | None = None, labels: Tensor | None = None) -> dict[str, Tensor]:
+    def run(
+        self, *, judge: Classifier | None = None, labels: Tensor | None = None, infill: Infill | None = None
+    ) -> dict[str, Tensor]:
         labels = self.labels if labels is None else labels
-        return compute_gradients(self.config, self.classifier, self.masker, self.images, labels, judge=judge)
+        return compute_gradients(
+            self.config, self.classifier, self.masker, self.images, labels, judge=judge, infill=infill
+        )
+
+    def expect(
+        self, hidden: object, *, told: Tensor | None = None, share: Tensor | None = None, seed: int | None = None
+    ) -> list[Tensor]:
+        """The masker's gradients (FIX) from the plain objective, for a mask sampled under `seed` and what hides it."""
+        logits, activations = self.classifier.activations(self.images)
+        right = (logits.argmax(dim=1) == self.labels).float()
+        drawn = self.masker(activations, told)
+        if seed is not None:
+            torch.manual_seed(seed)
+        mask = sampled_mask(drawn, (SIZE, SIZE), self.config.mask, temperature=self.config.temperature)
+        arguments = (self.classifier, self.images, mask, self.labels, right, hidden)
+        terms = evaluate_objective(self.config.objective, *arguments, share=share)
+        return list(torch.autograd.grad(sum(term.mean() for term in terms.values()), list(self.masker.parameters())))
 
     def plain(self, judge: Classifier, *, learn_masked: bool) -> tuple[list[Tensor], list[Tensor]]:
         """Gradients of masker and classifier by two separate graphs, with nothing of the library's step."""
@@ -176,6 +197,136 @@ class TestGradients:
         ours, theirs = exact.run(), rough.run()
         assert ours["in"] != theirs["in"] and theirs["in"].item() == pytest.approx(ours["in"].item(), rel=0.05)
         assert all(gradient.dtype == torch.float32 for gradient in gradients(rough.masker))
+
+
+class TestChoices:
+    """One step with what the study only mentions: another infill, sampled masks, maskers that are told something."""
+
+    CPU = torch.device("cpu")
+
+    @pytest.mark.parametrize("sides, shown", [("both", ("blur", "blur")), ("in", ("blur", "mean")), ("out", ("mean", "blur"))])
+    def test_an_infill_on_one_side_leaves_the_mean_colour_on_the_other(self, sides, shown, device):
+        case = Case("FIX", device, infill="blur", infill_sides=sides)
+        fillings = [INFILLS[name]()(case.images, case.classifier.mean) for name in shown]
+        expected = case.expect(dict(zip(("in", "out"), fillings, strict=True)))
+        case.run()
+        assert_close(gradients(case.masker), expected)
+
+    def test_the_sides_differ(self):
+        numbers = [Case("FIX", self.CPU, infill="blur", infill_sides=sides).run() for sides in ("both", "in", "out")]
+        plain = Case("FIX", self.CPU).run()
+        for number, names in zip(numbers, (("in", "out"), ("in",), ("out",)), strict=True):
+            assert [name for name in ("in", "out") if number[name] != plain[name]] == list(names)
+
+    def test_an_infill_that_looks_at_the_hole(self, device):
+        case = Case("FIX", device, infill="opencv")
+        expected = case.expect(INFILLS["opencv"]()(case.images, case.classifier.mean))
+        case.run()
+        assert_close(gradients(case.masker), expected)
+
+    @pytest.mark.parametrize("mode", ["FIX", "CA"])
+    def test_a_function_that_is_given(self, mode):
+        asked = []
+
+        def dark(images: Tensor, mean: Tensor):
+            asked.append((images, mean))
+            return lambda hole: 0.2 * hole.expand_as(images)
+
+        case = Case(mode, self.CPU, infill="given")
+        numbers = case.run(infill=dark)
+        assert len(asked) == 1 and asked[0][0] is case.images and torch.equal(asked[0][1], case.classifier.mean)
+        assert numbers["in"] != Case(mode, self.CPU).run()["in"]
+        if mode == "FIX":
+            other = Case(mode, self.CPU, infill="given")
+            assert_close(gradients(case.masker), other.expect(lambda hole: 0.2 * hole.expand_as(other.images)))
+
+    def test_configuration_and_function_must_agree(self):
+        with pytest.raises(ValueError, match="infill='given', and no function was given; give infill=... exactly when"):
+            Case("FIX", self.CPU, infill="given").run()
+        with pytest.raises(ValueError, match="infill='mean', and a function was given as well"):
+            Case("FIX", self.CPU).run(infill=INFILLS["blur"]())
+
+    @pytest.mark.parametrize("kind", MASKS)
+    def test_masks_are_sampled_with_the_kind_and_temperature(self, kind, device):
+        case = Case("FIX", device, mask=kind, temperature=1.5)
+        expected = case.expect(case.classifier.mean, seed=11)
+        torch.manual_seed(11)
+        case.run()
+        assert_close(gradients(case.masker), expected)
+
+    @pytest.mark.parametrize("kind", ["gumbel", "gumbel_hard"])
+    @pytest.mark.parametrize("mode", ["FIX", "CA"])
+    def test_draws_follow_the_global_seed(self, kind, mode):
+        def run(seed: int, **options) -> tuple[dict[str, Tensor], list[Tensor]]:
+            case = Case(mode, self.CPU, mask=kind, **options)
+            torch.manual_seed(seed)
+            return case.run(), gradients(case.masker)
+
+        (one, first), (again, second), (other, third) = run(1), run(1), run(2)
+        assert one == again and same(first, second)
+        assert one["in"] != other["in"] and not same(first, third)
+        assert not same(first, run(1, temperature=2.0)[1])
+
+    def test_a_size_is_drawn_told_and_asked_for(self):
+        case = Case("FIX", self.CPU, condition="size", budget=3.0, share=(0.2, 0.6))
+        torch.manual_seed(4)
+        share = 0.2 + 0.4 * torch.rand(12)
+        expected = case.expect(case.classifier.mean, told=share, share=share)
+        with torch.no_grad():
+            logits = case.masker(case.classifier.activations(case.images)[1], share)
+        torch.manual_seed(4)
+        numbers = case.run()
+        assert_close(gradients(case.masker), expected)
+        off = area(mask_from_logits(logits, (SIZE, SIZE))) - share
+        torch.testing.assert_close(numbers["budget"], 3 * off.abs().mean())
+        assert list(numbers) == ["objective", "in", "size_in", "out", "size_out", "tv", "budget", "area", "right"]
+        terms = [numbers[name] for name in ("in", "size_in", "out", "size_out", "tv", "budget")]
+        torch.testing.assert_close(numbers["objective"], sum(terms))
+
+    def test_sizes_lie_within_their_bounds(self, monkeypatch):
+        told = []
+        forward = Masker.forward
+        monkeypatch.setattr(
+            Masker, "forward", lambda masker, seen, what=None: told.append(what) or forward(masker, seen, what)
+        )
+        for bounds in ((0.2, 0.6), (0.0, 1.0), (0.3, 0.3)):
+            told.clear()
+            case = Case("CA", self.CPU, condition="size", budget=3.0, share=bounds)
+            for _ in range(20):
+                case.run()
+            drawn = torch.cat(told)
+            assert drawn.shape == (240,) and drawn.min() >= bounds[0] and drawn.max() <= bounds[1] + 1e-6
+            spread = bounds[1] - bounds[0]
+            assert drawn.max() - drawn.min() >= 0.9 * spread and len(drawn.unique()) > 200 or spread == 0
+
+    def test_a_class_is_the_label(self):
+        case = Case("FIX", self.CPU, condition="class")
+        expected = case.expect(case.classifier.mean, told=case.labels)
+        case.run()
+        assert_close(gradients(case.masker), expected)
+        assert "budget" not in case.run()
+
+    @pytest.mark.parametrize("mode", ["FIX", "CA"])
+    def test_a_class_that_is_unknown_is_the_predicted_one(self, mode):
+        known, unknown = (Case(mode, self.CPU, condition="class") for _ in range(2))
+        predicted = copy.deepcopy(known.classifier)(known.images).argmax(dim=1)
+        some = predicted.clone()
+        some[::2] = -1
+        assert unknown.run(labels=some) == known.run(labels=predicted)
+        assert same(gradients(unknown.masker), gradients(known.masker))
+        used = unknown.masker.embed.weight.grad.abs().sum(dim=1).nonzero().flatten().tolist()
+        assert used == predicted.unique().tolist()
+
+    @pytest.mark.parametrize("options", [{"mask": "gumbel_hard"}, {"condition": "size", "budget": 3.0}, {"condition": "class"}])
+    def test_bf16_stays_near(self, options):
+        numbers = []
+        for precision in ("fp32", "bf16"):
+            case = Case("CA", self.CPU, **options)
+            case.config = dataclasses.replace(case.config, precision=precision)
+            torch.manual_seed(0)
+            numbers.append(case.run())
+            assert all(gradient.dtype == torch.float32 for gradient in gradients(case.masker))
+        assert numbers[1]["in"].item() == pytest.approx(numbers[0]["in"].item(), rel=0.1)
 
 
 class TestRun:
@@ -390,3 +541,87 @@ def test_the_masker_s_weights_fit_the_layers(tmp_path):
     trained = train(dataclasses.replace(FIX, layers=("stem", "stage")), folder=tmp_path)
     assert isinstance(trained.masker, Masker) and trained.masker.layers == ("stem", "stage")
     assert load_trained(tmp_path, tiny_classifier()).masker.layers == ("stem", "stage")
+
+
+HARD = dataclasses.replace(FIX, mask="gumbel_hard")
+SIZED = dataclasses.replace(FIX, condition="size", objective=Objective(budget=10, size_in=0, size_out=0))
+CLASSED = dataclasses.replace(FIX, condition="class")
+
+
+@pytest.mark.parametrize("mode", ["FIX", "CA"])
+@pytest.mark.parametrize("config", [HARD, SIZED, CLASSED], ids=["hard", "size", "class"])
+class TestChoicesOfARun:
+    def test_come_back_from_the_folder(self, config, mode, tmp_path):
+        config = dataclasses.replace(config, mode=mode)
+        trained = train(config, folder=tmp_path)
+        images, targets = Squares(8, seed=1).batch(range(8)).images, torch.arange(8) % 4
+        for again in (load_trained(tmp_path, tiny_classifier()), train(config, folder=tmp_path)):
+            assert again.config == config and again.history == trained.history and again.share == trained.share
+            for asked in (None, targets):
+                assert torch.equal(again(images, asked), trained(images, asked))
+
+    def test_the_seed_decides_bit_for_bit(self, config, mode):
+        config = dataclasses.replace(config, mode=mode)
+        one, again = train(config), train(config)
+        assert same(state(one.masker, one.classifier), state(again.masker, again.classifier))
+        assert one.history == again.history
+
+    def test_a_run_that_was_killed_goes_on_with_the_same_draws(self, config, mode, tmp_path, monkeypatch):
+        config = dataclasses.replace(config, mode=mode, checkpoint_every=1)
+        expected, calls = train(config), []
+
+        def killed(*arguments, **options):
+            calls.append(arguments)
+            if len(calls) > 2:
+                raise KeyboardInterrupt
+            return compute_gradients(*arguments, **options)
+
+        monkeypatch.setattr(training, "compute_gradients", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, folder=tmp_path)
+        monkeypatch.undo()
+        torch.rand(17)
+        resumed = train(config, folder=tmp_path)
+        assert same(state(resumed.masker, resumed.classifier), state(expected.masker, expected.classifier))
+        assert resumed.history == expected.history
+
+
+class TestWhatTheyLearn:
+    IMAGES = Squares(8, seed=1).batch(range(8)).images
+
+    def test_hard_masks_are_0_and_1_without_noise(self):
+        trained = train(HARD)
+        masks = trained(self.IMAGES)
+        assert masks.unique().tolist() == [0, 1] and torch.equal(masks, trained(self.IMAGES))
+        soft = dataclasses.replace(trained, config=FIX)(self.IMAGES)
+        assert torch.equal(masks, (soft > 0.5).float()) and len(soft.unique()) > 2
+
+    def test_another_share_is_another_mask(self):
+        """Sixty steps suffice to learn how much was asked for, roughly."""
+        config = dataclasses.replace(
+            SIZED, steps=60, batch_size=12, masker_lr=0.05, share=(0.0, 1.0), schedule="cosine"
+        )
+        trained = train(config)
+        assert trained.share == 0.5 and "budget" in trained.history
+        small, half, large = (
+            dataclasses.replace(trained, share=share)(self.IMAGES) for share in (0.1, 0.5, 0.9)
+        )
+        assert torch.equal(half, trained(self.IMAGES))
+        areas = [area(masks).mean().item() for masks in (small, half, large)]
+        assert areas[0] + 0.15 < areas[1] < areas[2] - 0.15
+        budget = trained.history["budget"]
+        assert sum(budget[-10:]) < 0.6 * sum(budget[:10])
+
+    def test_another_class_is_another_mask(self):
+        trained = train(CLASSED)
+        predicted = trained.classifier(self.IMAGES).argmax(dim=1)
+        other = (predicted + 1) % 4
+        assert torch.equal(trained(self.IMAGES), trained(self.IMAGES, predicted))
+        assert not torch.equal(trained(self.IMAGES), trained(self.IMAGES, other))
+
+    @pytest.mark.parametrize("infill", ["noise", "opencv"])
+    def test_infills_give_runs_of_their_own(self, infill):
+        config = dataclasses.replace(FIX, infill=infill)
+        one, again = train(config), train(config)
+        assert same(state(one.masker), state(again.masker)) and one.history == again.history
+        assert one.history["in"] != train(FIX).history["in"]

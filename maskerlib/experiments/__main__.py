@@ -1,0 +1,122 @@
+"""The command line of the grid: what is left to do, and a table from its finished runs.
+
+python -m maskerlib.experiments plan            every table: runs, finished runs, expected time
+python -m maskerlib.experiments plan layers     one table, row by row, with the command of each run that is left
+python -m maskerlib.experiments shared NAME     make a part that runs share: scenes, inpainter or shuffled
+python -m maskerlib.experiments table layers    write figures/tables/layers*.csv from the finished runs
+"""
+
+import argparse
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from maskerlib.experiments import run as parts
+from maskerlib.experiments.grid import Run, Table, load_tables, unique
+from maskerlib.experiments.results import MissingRuns, make_table, runs_folder
+from maskerlib.experiments.settings import INPAINTER, Setting
+from maskerlib.files import read_json
+from maskerlib.notebooks import project_root
+
+__all__ = ["expected_seconds", "main"]
+
+SHARED = {"scenes": {}, "inpainter": {"infill": INPAINTER}, "shuffled": {"classifier": "shuffled"}}
+"""What runs share, and the parameter that asks for it."""
+
+_SECONDS = {"FIX": 60.0, "CA": 100.0}  # of one processor core, for a run of the default setting
+
+
+def expected_seconds(runs: Sequence[Run], folder: Path) -> dict[str, float]:
+    """{address: seconds of one core that the run should take}, from finished ones of its mode that saw as many images."""
+    took: dict[tuple[str, float], list[float]] = {}
+    for address, run in unique(runs).items():
+        path = folder / address / "metrics.json"
+        if path.is_file():
+            took.setdefault((run.mode, _seen(run.setting)), []).append(read_json(path)["seconds"])
+    default = _seen(Setting())
+    return {
+        address: statistics.median(
+            took.get((run.mode, _seen(run.setting)), [_SECONDS[run.mode] * _seen(run.setting) / default])
+        )
+        for address, run in unique(runs).items()
+    }
+
+
+def _seen(setting: Setting) -> float:
+    """Images that the masker sees in training, each as often as it does."""
+    return setting.passes * setting.train_images if setting.passes else setting.steps * setting.batch_size
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns 0, 1 when a table misses runs, 2 for bad arguments or damaged files."""
+    parser = argparse.ArgumentParser("python -m maskerlib.experiments", description="The grid of runs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    plan = commands.add_parser("plan", help="what is left to do, and how long it should take")
+    plan.add_argument("tables", nargs="*", help="the tables; all unless given")
+    plan.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="runs at a time (%(default)s)")
+    shared = commands.add_parser("shared", help="make a part that runs share")
+    shared.add_argument("part", choices=SHARED)
+    table = commands.add_parser("table", help="write a table from its finished runs")
+    table.add_argument("tables", nargs="+", help="the tables")
+    options = parser.parse_args(arguments)
+    root = project_root()
+    folder = runs_folder(root)
+    try:
+        if options.command == "shared":
+            _make_shared(options.part, root / "runs" / "cache")
+            return 0
+        known = load_tables(root / "experiments")
+        if unknown := [name for name in options.tables if name not in known]:
+            parser.error(f"there is no table {unknown[0]!r}; choose from {', '.join(known)}")
+        chosen = [known[name] for name in options.tables or known]
+        if options.command == "table":
+            for each in chosen:
+                for path in make_table(each, folder, root / "figures" / "tables"):
+                    print(path.relative_to(root))
+            return 0
+        print("\n".join(_plan(chosen, folder, options.cores, rows=bool(options.tables))))
+    except MissingRuns as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except (FileNotFoundError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _plan(tables: Sequence[Table], folder: Path, cores: int, *, rows: bool) -> list[str]:
+    seconds = expected_seconds([run for table in tables for run in table.runs()], folder)
+    lines = [f"{'table':24s} {'runs':>5s} {'done':>5s} {'left':>5s}   expected on {cores} cores"]
+    total: dict[str, Run] = {}
+    for table in tables:
+        runs = unique(list(table.runs()))
+        left = {address: run for address, run in runs.items() if not (folder / address / "metrics.json").is_file()}
+        total |= left
+        lines.append(_line(table.name, len(runs), len(left), sum(seconds[address] for address in left) / cores))
+        if rows:
+            lines += [f"  {run.row}, {run.mode}, seed {run.seed}:  {run.command()}" for run in left.values()]
+    if len(tables) > 1:
+        every = unique([run for table in tables for run in table.runs()])
+        lines.append(_line("all, each run once", len(every), len(total), sum(seconds[a] for a in total) / cores))
+    return lines
+
+
+def _line(name: str, runs: int, left: int, seconds: float) -> str:
+    return f"{name:24s} {runs:5d} {runs - left:5d} {left:5d}   {seconds / 60:.0f} min"
+
+
+def _make_shared(part: str, cache: Path) -> None:
+    """What `maskerlib.experiments.run` would make for the first run that needs it."""
+    setting = Setting(**SHARED[part])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    parts.sources(setting, cache)
+    classifier = parts.shared_classifier(setting, cache, device)
+    parts.shared_infill(setting, cache, classifier)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

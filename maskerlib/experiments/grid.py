@@ -1,0 +1,185 @@
+"""The tables of settings, read from `experiments/*.yaml`: one file a question, one row a setting.
+
+    table: layers                      # the name of the file
+    question: Which layers does the masker need?
+    notebook: 09_ablation_layers
+    seeds: [0, 1, 2]
+    modes: [FIX, CA]
+    baseline: top 2                    # the row that the others are compared with
+    shared: {}                         # parameters of every row
+    rows:
+      - name: top 1                    # in the tables
+        label: layer 5                 # what the paper calls it
+        parameters: {layers: [stage4]}
+        variants: [all]                # what is measured, see `maskerlib.experiments.run.variants`; [all] unless given
+        modes: [FIX]                   # where it makes sense only for one; the table's unless given
+"""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from maskerlib.experiments.settings import Setting
+from maskerlib.notebooks import project_root
+
+__all__ = ["MODES", "NOTEBOOK", "Row", "Run", "Table", "load_table", "load_tables", "tables_folder", "unique"]
+
+MODES = ("FIX", "CA")
+
+NOTEBOOK = "notebooks/experiment.ipynb"
+"""What runs a setting."""
+
+_TABLE_KEYS = {"table", "question", "notebook", "seeds", "modes", "baseline", "shared", "rows"}
+_ROW_KEYS = {"name", "label", "parameters", "variants", "modes", "seeds"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one row: its mode, its seed, and the setting that they make."""
+
+    row: str
+    mode: str
+    seed: int
+    setting: Setting
+
+    def arguments(self) -> list[str]:
+        """What the command line of the notebook is given: -p NAME VALUE for each parameter that is not the default."""
+        given: list[str] = []
+        for name, value in self.setting.changes().items():
+            given += ["-p", name, json.dumps(value) if isinstance(value, tuple) else str(value)]
+        return given
+
+    def command(self) -> str:
+        """The command that makes this run by hand, from the root of the repository."""
+        output = f"runs/experiments/{self.setting.address()}/run.ipynb"
+        return shlex.join(["python", "-m", "maskerlib.notebooks", NOTEBOOK, output, *self.arguments()])
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting of a table; see the module."""
+
+    name: str
+    label: str
+    parameters: Mapping[str, Any]
+    variants: tuple[str, ...]
+    modes: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One question and its rows; see the module."""
+
+    name: str
+    question: str
+    notebook: str
+    baseline: str
+    shared: Mapping[str, Any]
+    rows: tuple[Row, ...]
+
+    def runs(self) -> Iterator[Run]:
+        """Every run, seed by seed, so that a table that was stopped has whole seeds. Equal settings may come twice."""
+        seeds = sorted({seed for row in self.rows for seed in row.seeds})
+        for seed in seeds:
+            for row in self.rows:
+                if seed in row.seeds:
+                    for mode in row.modes:
+                        yield Run(row.name, mode, seed, self.setting(row, mode, seed))
+
+    def setting(self, row: Row, mode: str, seed: int) -> Setting:
+        """The setting of one run."""
+        return Setting.read({**self.shared, **row.parameters, "mode": mode, "seed": seed})
+
+    def smoke(self, rows: int = 2) -> "Table":
+        """The first `rows` rows with one seed at a tiny size."""
+        few = tuple(
+            dataclasses.replace(row, seeds=row.seeds[:1], parameters=_smoke(self, row)) for row in self.rows[:rows]
+        )
+        return dataclasses.replace(self, rows=few, shared={}, baseline=few[0].name)
+
+
+def _smoke(table: Table, row: Row) -> dict[str, Any]:
+    setting = table.setting(row, row.modes[0], row.seeds[0]).smoke()
+    return {name: value for name, value in setting.changes().items() if name not in ("mode", "seed")}
+
+
+def tables_folder() -> Path:
+    """experiments/ of this repository."""
+    return project_root() / "experiments"
+
+
+def load_tables(folder: Path | None = None) -> dict[str, Table]:
+    """Every table of a folder by name, in the order of the names. Raises what `load_table` does."""
+    folder = folder or tables_folder()
+    return {path.stem: load_table(path) for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_table(path: str | Path) -> Table:
+    """Read one table.
+
+    Raises FileNotFoundError (with the tables there are), and ValueError, naming the file and the row, for an unknown key, a
+    missing one, a setting that cannot run, two rows of one name, or a baseline that is no row.
+    """
+    path = Path(path)
+    if not path.is_file():
+        known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml"))) or "none"
+        raise FileNotFoundError(f"no table at {path}; the tables there are: {known}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from None
+    _check_keys(path, content, _TABLE_KEYS, optional={"shared"})
+    if content["table"] != path.stem:
+        raise ValueError(f"{path}: it calls itself {content['table']!r}; the file and its table go by one name")
+    shared = content.get("shared") or {}
+    rows = tuple(_row(path, entry, content) for entry in content["rows"])
+    table = Table(content["table"], content["question"], content["notebook"], content["baseline"], shared, rows)
+    names = [row.name for row in rows]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{path}: two rows are called {twice.pop()!r}")
+    if table.baseline not in names:
+        raise ValueError(f"{path}: the baseline {table.baseline!r} is no row; the rows are {', '.join(names)}")
+    for row in rows:
+        for mode in row.modes:
+            try:
+                table.setting(row, mode, row.seeds[0])
+            except ValueError as error:
+                raise ValueError(f"{path}, row {row.name!r}: {error}") from None
+    return table
+
+
+def _row(path: Path, entry: Any, table: Mapping[str, Any]) -> Row:
+    _check_keys(path, entry, _ROW_KEYS, optional={"label", "parameters", "variants", "modes", "seeds"})
+    modes, seeds = (tuple(entry.get(key, table[key])) for key in ("modes", "seeds"))
+    if not modes or not set(modes) <= set(MODES) or not seeds:
+        raise ValueError(f"{path}, row {entry['name']!r}: needs modes among {', '.join(MODES)} and 1 seed or more")
+    variants = tuple(map(str, entry.get("variants", ("all",))))
+    return Row(
+        entry["name"], entry.get("label", entry["name"]), entry.get("parameters") or {}, variants, modes, seeds
+    )
+
+
+def _check_keys(path: Path, content: Any, known: set[str], optional: set[str]) -> None:
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path}: expected names and values, got {content!r:.80}")
+    for key in content:
+        if key not in known:
+            raise ValueError(f"{path}: {key!r} is unknown; choose from {', '.join(sorted(known))}")
+    for key in sorted(known - optional):
+        if key not in content:
+            raise ValueError(f"{path}: {key!r} is missing in {str(content.get('name', 'the table'))!r}")
+
+
+def unique(runs: Sequence[Run]) -> dict[str, Run]:
+    """{address: run}, each setting once, in order."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        found.setdefault(run.setting.address(), run)
+    return found

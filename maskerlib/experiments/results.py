@@ -1,0 +1,233 @@
+"""What comes out of the grid: one `metrics.json` a run, and from all runs of a table its means, intervals and differences.
+
+A table leaves, in `figures/tables/`:
+
+    NAME.csv              setting, mode, metric, mean, low, high, seeds: the mean over the seeds and its 95 % t interval
+    NAME_paired.csv       setting, baseline, mode, metric, mean, low, high, seeds: of setting - baseline, seed by seed
+    NAME_seeds.csv        setting, mode, metric, seed, value, address: what the two above are computed from
+    NAME_maps.png         the masks of the first seed, a row a setting and mode, eight scenes side by side (256 grey values)
+    NAME.json             configuration, versions, machines and command, and which row of the picture is which
+
+A row that is measured in several ways (see `maskerlib.experiments.run.variants`) has the way behind its name: "10 %, unseen".
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from maskerlib.classifiers import Classifier
+from maskerlib.experiments.code import code_hash
+from maskerlib.experiments.grid import Row, Run, Table, unique
+from maskerlib.experiments.run import BY_CLASS
+from maskerlib.experiments.settings import Setting
+from maskerlib.files import atomic_path, read_json, write_json
+from maskerlib.intervals import t_interval
+from maskerlib.provenance import provenance
+
+__all__ = ["MissingRuns", "collect", "make_table", "paired", "row_name", "runs_folder", "save_result", "summarise"]
+
+_KEYS = ["setting", "mode", "metric"]
+
+
+class MissingRuns(RuntimeError):
+    """A table was asked for, but some of its runs are not finished."""
+
+
+def save_result(
+    folder: Path, setting: Setting, measured: Mapping[str, Any], before: Classifier, *, seconds: float
+) -> None:
+    """Write `metrics.json`: the setting, its address and code, everything measured, and where it was.
+
+    `seconds` is what the run took, of the call that finished it.
+    """
+    write_json(
+        folder / "metrics.json",
+        {
+            "address": setting.address(),
+            "setting": dataclasses.asdict(setting),
+            "code": code_hash(),
+            "measured": measured,
+            "seconds": round(seconds, 1),
+            "cores": os.cpu_count(),
+            "provenance": provenance(seeds=[setting.seed], classifier=before),
+        },
+    )
+
+
+def runs_folder(root: Path) -> Path:
+    """Where runs live in the repository at `root`, each in a folder that goes by its address."""
+    return root / "runs" / "experiments"
+
+
+def row_name(row: Row, variant: str) -> str:
+    """What a row, measured in one of its ways, is called in the tables."""
+    return row.name if len(row.variants) == 1 else f"{row.name}, {variant}"
+
+
+def collect(table: Table, runs: Path) -> pd.DataFrame:
+    """Every value of every finished run of a table: columns setting, mode, metric, seed, value, address.
+
+    Raises MissingRuns when one is not finished, ValueError for a file that is damaged or of another run.
+    """
+    left = [address for address in unique(list(table.runs())) if not (runs / address / "metrics.json").is_file()]
+    if left:
+        raise MissingRuns(
+            f"{len(left)} of the runs of {table.name} are not finished; `make experiments TABLE={table.name}` makes them"
+        )
+    records = []
+    for row, run, found in _finished(table, runs):
+        for variant in row.variants:
+            if variant not in found["measured"]:
+                known = ", ".join(found["measured"])
+                raise ValueError(f"{table.name}, row {row.name!r}: there is no variant {variant!r}; choose from {known}")
+            for metric, value in found["measured"][variant]["metrics"].items():
+                value = np.nan if value is None else value
+                records.append((row_name(row, variant), run.mode, metric, run.seed, value, found["address"]))
+    return pd.DataFrame(records, columns=[*_KEYS, "seed", "value", "address"])
+
+
+def _finished(table: Table, runs: Path) -> Iterator[tuple[Row, Run, dict[str, Any]]]:
+    rows = {row.name: row for row in table.rows}
+    for run in table.runs():
+        path = runs / run.setting.address() / "metrics.json"
+        found = read_json(path)
+        if not isinstance(found, dict) or found.get("address") != run.setting.address():
+            raise ValueError(f"{path} is not the result of this run; delete its folder and run it again")
+        yield rows[run.row], run, found
+
+
+def summarise(values: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds with 95 % t intervals: columns setting, mode, metric, mean, low, high, seeds.
+
+    The interval tells how far the mean would move with other seeds (initial weights, order, pool, draws of classes and examples);
+    the scenes that are measured on are the same for all. With one seed its ends are NaN. A metric that is unknown (NaN) for a
+    seed is unknown.
+    """
+    found = []
+    for key, group in values.groupby(_KEYS, sort=False):
+        known = group["value"].notna().all()
+        mean, low, high = t_interval(group["value"]) if known else (np.nan,) * 3
+        ends = (low, high) if np.isfinite([low, high]).all() else (np.nan, np.nan)
+        found.append((*key, mean, *ends, len(group)))
+    return pd.DataFrame(found, columns=[*_KEYS, "mean", "low", "high", "seeds"])
+
+
+def paired(table: Table, values: pd.DataFrame, runs: Path) -> pd.DataFrame:
+    """Differences from the table's baseline, seed by seed, with 95 % t intervals; columns as in the module.
+
+    Only seeds that both have count. A row that is measured on some classes only is compared with the baseline on the same
+    classes of the same seed, in the metrics that are known class by class. A baseline that exists in one mode only serves both.
+    """
+    base_row = next(row for row in table.rows if row.name == table.baseline)
+    base = values[values["setting"] == row_name(base_row, base_row.variants[0])]
+    on_classes = _on_the_same_classes(table, runs)
+    found = []
+    for (setting, mode, metric), group in values.groupby(_KEYS, sort=False):
+        if setting == table.baseline:
+            continue
+        its_mode = mode if (base["mode"] == mode).any() else base["mode"].iloc[0]
+        reference = base[(base["metric"] == metric) & (base["mode"] == its_mode)].set_index("seed")["value"]
+        if (setting, mode) in on_classes:
+            if metric not in BY_CLASS:
+                continue
+            reference = pd.Series({seed: by[metric] for seed, by in on_classes[setting, mode].items()}, dtype=float)
+        difference = (group.set_index("seed")["value"] - reference).dropna()
+        if len(difference) < 2:
+            continue
+        mean, low, high = t_interval(difference)
+        found.append((setting, table.baseline, mode, metric, mean, low, high, len(difference)))
+    return pd.DataFrame(found, columns=["setting", "baseline", "mode", "metric", "mean", "low", "high", "seeds"])
+
+
+def _on_the_same_classes(table: Table, runs: Path) -> dict[tuple[str, str], dict[int, dict[str, float]]]:
+    """{(setting, mode): {seed: {metric: the baseline's mean over the classes that the setting is measured on}}}."""
+    every = list(_finished(table, runs))
+    base = {
+        (run.mode, run.seed): next(iter(found["measured"].values()))["by_class"]
+        for row, run, found in every
+        if row.name == table.baseline
+    }
+    matched: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
+    for row, run, found in every:
+        for variant in row.variants:
+            reference = base.get((run.mode, run.seed), {})
+            classes = found["measured"][variant]["by_class"].keys()
+            if reference and classes < reference.keys():
+                means = pd.DataFrame([reference[name] for name in classes]).astype(float).mean()
+                matched.setdefault((row_name(row, variant), run.mode), {})[run.seed] = means.to_dict()
+    return matched
+
+
+def make_table(table: Table, runs: Path, into: Path) -> list[Path]:
+    """Write everything that a table leaves (see the module) and return the paths. Each file is whole or as it was before.
+
+    Raises MissingRuns while a run is missing.
+    """
+    values = collect(table, runs)
+    frames = {"": summarise(values), "_paired": paired(table, values, runs), "_seeds": values}
+    written = []
+    for suffix, frame in frames.items():
+        path = into / f"{table.name}{suffix}.csv"
+        with atomic_path(path) as partial:
+            frame.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
+        written.append(path)
+    pictures, order = _maps(table, runs)
+    with atomic_path(into / f"{table.name}_maps.png") as partial:
+        Image.fromarray(pictures).save(partial, optimize=True)
+    write_json(into / f"{table.name}.json", _record(table, runs, order))
+    return [*written, into / f"{table.name}_maps.png", into / f"{table.name}.json"]
+
+
+def _maps(table: Table, runs: Path) -> tuple[np.ndarray, list[dict[str, str]]]:
+    """The masks of the first seed, one strip a setting and mode, and what each strip is."""
+    strips, order = [], []
+    for row, run, found in _finished(table, runs):
+        if run.seed != row.seeds[0]:
+            continue
+        sheet = np.asarray(Image.open(runs / found["address"] / "maps.png"))
+        shown = [name for name in found["measured"] if name not in ("seen", "unseen")]
+        for name, strip in zip(shown, np.split(sheet, len(shown)), strict=True):
+            strips.append(strip)
+            setting = row.name if len(shown) == 1 else f"{row.name}, {name}"
+            order.append({"setting": setting, "mode": run.mode})
+    return np.concatenate(strips), order
+
+
+def _record(table: Table, runs: Path, order: list[dict[str, str]]) -> dict[str, Any]:
+    finished = list(_finished(table, runs))
+    return {
+        "table": table.name,
+        "question": table.question,
+        "baseline": table.baseline,
+        "command": f"make experiments TABLE={table.name}",
+        "code": code_hash(),
+        "runs": len(unique([run for _, run, _ in finished])),
+        "core minutes": round(sum({f["address"]: f["seconds"] for _, _, f in finished}.values()) / 60, 1),
+        "rows": {
+            row.name: {
+                "label": row.label,
+                "parameters": {**table.shared, **row.parameters},
+                "modes": list(row.modes),
+                "seeds": list(row.seeds),
+            }
+            for row in table.rows
+        },
+        "maps": order,
+        "environments": _environments(found["provenance"] for _, _, found in finished),
+    }
+
+
+def _environments(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Versions and machines, each combination once: what differs only in the command or the seed is one."""
+    seen: dict[str, dict[str, Any]] = {}
+    for record in records:
+        kept = {key: value for key, value in record.items() if key not in ("command", "seeds")}
+        seen.setdefault(json.dumps(kept, sort_keys=True), kept)
+    return list(seen.values())

@@ -1,0 +1,187 @@
+"""The parameters of one run of `notebooks/experiment.ipynb`: every choice of the study, one name each.
+
+A setting is plain values only, so that papermill, a YAML file and a command line can all give it. `address` turns it,
+with the code that would run it, into the name of the folder where its results live.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from maskerlib.config import GIVEN, MaskerConfig
+from maskerlib.experiments.code import code_hash
+from maskerlib.infills import INFILLS
+from maskerlib.objectives import Objective
+from maskerlib.scene_drawing import LEVELS
+
+__all__ = ["CLASSIFIERS", "INPAINTER", "Setting"]
+
+CLASSIFIERS = ("scenes", "shuffled")
+"""The classifier that travels with the package, or one that was trained on shuffled labels."""
+
+INPAINTER = "inpainter"
+"""The infill that is trained once for all runs."""
+
+_LITERALS = (bool, int, float, str, list, tuple, dict, type(None))
+_OF_THE_KERNEL = {"In", "Out"}
+_SMOKE = {"train_images": 48, "val_images": 32, "steps": 3, "batch_size": 8, "pool_every": 2}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One run: the data, the classifier, the masker, its objective, and how it is trained.
+
+    The names that `MaskerConfig` and `Objective` have as well mean the same here. The defaults are the study's final model
+    (MaxClass (I) + MaxEnt (O), two deepest layers), in a schedule that takes about a minute of one processor core (FIX), or
+    two (CA), on the scenes.
+
+    Args:
+        level: of the scenes.
+        train_images, val_images: how many scenes to train the masker on, and to measure it on.
+        per_class: train on this many scenes of each class only, drawn by the seed; None takes all.
+        class_share: train on scenes of this share of the classes only, drawn by the seed; 1 takes all.
+        classifier: one of `CLASSIFIERS`.
+        size_out: None means the study's 10 for FIX and 15 for CA.
+        infill: a name in `maskerlib.infills.INFILLS`, or "inpainter" for the network of `maskerlib.inpainting`.
+        passes: where given, the number of steps follows from it: passes over the training scenes.
+
+    Raises ValueError, naming the parameter, for a value that no run could use.
+    """
+
+    level: str = "default"
+    train_images: int = 4000
+    val_images: int = 400
+    per_class: int | None = None
+    class_share: float = 1.0
+    classifier: str = "scenes"
+
+    mode: str = "FIX"
+    layers: tuple[str, ...] | None = None
+    width: int = 64
+    mask: str = "sigmoid"
+    temperature: float = 0.1
+    condition: str | None = None
+
+    masked_in: str | None = "max_class"
+    masked_out: str | None = "max_ent"
+    weight_in: float = 1.0
+    weight_out: float = 1.0
+    size_in: float = 1.0
+    size_out: float | None = None
+    tv: float = 0.002
+    budget: float = 0.0
+    budget_power: int = 1
+
+    infill: str = "mean"
+    infill_sides: str = "both"
+
+    steps: int = 128
+    passes: float | None = None
+    batch_size: int = 16
+    masker_lr: float = 5e-3
+    classifier_lr: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "cosine"
+    clip_norm: float = 10.0
+    smallest_crop: float = 1.0
+
+    pool_every: int = 8
+    pool_size: int = 30
+    prob_historic: float = 0.5
+    released_pool: bool = False
+
+    seed: int = 0
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.layers, list):
+            object.__setattr__(self, "layers", tuple(self.layers))
+        for name, valid in (
+            ("level", tuple(LEVELS)),
+            ("classifier", CLASSIFIERS),
+            ("infill", (*INFILLS, INPAINTER)),
+        ):
+            if getattr(self, name) not in valid:
+                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(valid)}")
+        for name in ("train_images", "val_images", "per_class"):
+            value = getattr(self, name)
+            if not (type(value) is int and value >= 1) and not (name == "per_class" and value is None):
+                raise ValueError(f"{name}={value!r} must be a whole number of 1 or more")
+        for name in ("class_share", "smallest_crop"):
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and 0 < value <= 1):
+                raise ValueError(f"{name}={value!r} must lie above 0 and at most at 1")
+        if self.passes is not None and not (isinstance(self.passes, int | float) and 0 < self.passes < float("inf")):
+            raise ValueError(f"passes={self.passes!r} must be a finite number above 0, or None")
+        self.config()  # it checks what is left
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """A setting from names and values. Raises ValueError for a name that is no parameter, with all that are."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise ValueError(f"a run has no parameter {name!r}; {hint}the parameters are {', '.join(known)}")
+        return cls(**values)
+
+    @classmethod
+    def of_notebook(cls, names: Mapping[str, Any], *, beside: tuple[str, ...] = ()) -> Self:
+        """The setting among the names of a notebook, `globals()`, right after its parameters.
+
+        Every plain value there must be a parameter, or one of the names in `beside`. papermill itself only warns about a name
+        that the notebook does not know; here it is refused. Raises ValueError as `read` does.
+        """
+        given = {
+            name: value
+            for name, value in names.items()
+            if isinstance(value, _LITERALS) and not name.startswith("_") and name not in _OF_THE_KERNEL
+        }
+        return cls.read({name: value for name, value in given.items() if name not in beside})
+
+    def smoke(self) -> Self:
+        """The same at a tiny size, for testing that it runs at all."""
+        smaller = {name: min(value, getattr(self, name)) for name, value in _SMOKE.items()}
+        few = None if self.per_class is None else min(self.per_class, 2)
+        return dataclasses.replace(self, **smaller, per_class=few, passes=None)
+
+    def config(self) -> MaskerConfig:
+        """How the masker is trained."""
+        objective = Objective(
+            self.masked_in,
+            self.masked_out,
+            self.weight_in,
+            self.weight_out,
+            self.size_in,
+            (15.0 if self.mode == "CA" else 10.0) if self.size_out is None else self.size_out,
+            self.tv,
+            self.budget,
+            self.budget_power,
+        )
+        alike = {field.name for field in dataclasses.fields(MaskerConfig)} & self.__dict__.keys()
+        values = {name: getattr(self, name) for name in alike - {"steps", "passes", "infill"}}
+        steps = {"steps": self.steps} if self.passes is None else {"steps": None, "passes": float(self.passes)}
+        return MaskerConfig(
+            **values,
+            **steps,
+            objective=objective,
+            infill=GIVEN if self.infill == INPAINTER else self.infill,
+            crop_scale=(self.smallest_crop, 1.0),
+            checkpoint_every=25,
+        )
+
+    def changes(self) -> dict[str, Any]:
+        """The parameters that differ from the defaults."""
+        fields = ((field, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return {field.name: value for field, value in fields if value != field.default}
+
+    def address(self) -> str:
+        """Sixteen hex digits: the same for equal settings under equal code, and for nothing else."""
+        content = json.dumps([dataclasses.asdict(self), code_hash()], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]

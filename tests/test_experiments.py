@@ -1,0 +1,389 @@
+"""The grid of runs: settings and their addresses, tables of settings, and what is computed from finished runs."""
+
+import ast
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from maskerlib.config import GIVEN, MaskerConfig
+from maskerlib.experiments import __main__ as command_line
+from maskerlib.experiments import code, results
+from maskerlib.experiments import run as parts
+from maskerlib.experiments.grid import NOTEBOOK, Table, load_table, load_tables, unique
+from maskerlib.experiments.results import MissingRuns, collect, make_table, paired, save_result, summarise
+from maskerlib.experiments.settings import Setting
+from maskerlib.parameters import read_parameters
+from maskerlib.training import train_masker
+from tests.tiny import Squares, tiny_classifier
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class TestSetting:
+    def test_the_notebook_has_every_parameter_with_the_same_default_and_nothing_unknown(self):
+        cell = read_parameters(ROOT / NOTEBOOK)
+        fields = {field.name: field.default for field in dataclasses.fields(Setting)}
+        assert {name: cell[name].default for name in fields} == fields
+        assert set(cell) - set(fields) == {"profile", "device", "folder"}
+
+    def test_the_defaults_are_the_final_model(self):
+        for mode in ("FIX", "CA"):
+            final = MaskerConfig.final(mode)
+            ours = Setting(mode=mode).config()
+            for name in ("objective", "layers", "infill", "mask", "condition", "prob_historic", "released_pool", "width"):
+                assert getattr(ours, name) == getattr(final, name)
+
+    def test_a_misspelt_name_is_refused_with_all_that_there_are(self):
+        with pytest.raises(ValueError, match="no parameter 'sede'; did you mean 'seed'.*masked_in, masked_out.*released_pool"):
+            Setting.read({"sede": 1})
+
+    @pytest.mark.parametrize(
+        "values, message",
+        [
+            ({"mode": "BOTH"}, "mode='BOTH' is unknown; choose one of FIX, CA"),
+            ({"infill": "grey"}, "infill='grey' is unknown; choose one of mean, blur, noise, opencv, inpainter"),
+            ({"classifier": "mine"}, "classifier='mine' is unknown; choose one of scenes, shuffled"),
+            ({"level": "odd"}, "level='odd' is unknown"),
+            ({"per_class": 0}, "per_class=0 must be a whole number"),
+            ({"class_share": 0.0}, "class_share=0.0 must lie above 0"),
+            ({"passes": -1.0}, "passes=-1.0 must be"),
+            ({"masked_in": None, "masked_out": None}, "both are None"),
+            ({"condition": "size"}, "needs an objective with a budget"),
+            ({"temperature": 0.0}, "temperature=0.0 must be"),
+        ],
+    )
+    def test_a_value_that_no_run_could_use_is_refused(self, values, message):
+        with pytest.raises(ValueError, match=message):
+            Setting.read(values)
+
+    def test_papermill_s_own_warning_becomes_an_error(self):
+        names = {"seed": 3, "In": [], "Out": {}, "_private": 1, "json": json, "Setting": Setting, "device": "cpu"}
+        assert Setting.of_notebook(names, beside=("device",)) == Setting(seed=3)
+        with pytest.raises(ValueError, match="no parameter 'modus'"):
+            Setting.of_notebook({**names, "modus": "CA"}, beside=("device",))
+
+    def test_size_reward_follows_the_mode_unless_given(self):
+        assert [Setting(mode=mode).config().objective.size_out for mode in ("FIX", "CA")] == [10, 15]
+        assert Setting(mode="CA", size_out=4.0).config().objective.size_out == 4
+
+    def test_passes_take_the_place_of_steps(self):
+        config = Setting(passes=2.0).config()
+        assert config.steps is None and config.passes == 2
+
+    def test_the_inpainter_is_given_to_the_training(self):
+        assert Setting(infill="inpainter").config().infill == GIVEN
+        assert Setting(infill="blur").config().infill == "blur"
+
+    def test_equal_settings_share_an_address_and_others_do_not(self):
+        assert Setting(layers=["stage4"]).address() == Setting(layers=("stage4",)).address()
+        addresses = [Setting(**values).address() for values in ({}, {"seed": 1}, {"mode": "CA"}, {"layers": ["stem"]})]
+        assert len(set(addresses)) == 4 and all(len(address) == 16 for address in addresses)
+
+    def test_another_code_is_another_address(self, monkeypatch):
+        before = Setting().address()
+        monkeypatch.setattr("maskerlib.experiments.settings.code_hash", lambda: "other")
+        assert Setting().address() != before
+
+    def test_smoke_is_small_whatever_the_setting(self):
+        small = Setting(per_class=125, passes=3.0, train_images=8000).smoke()
+        assert small.per_class == 2 and small.passes is None and small.train_images < 100 and small.steps < 5
+
+
+class TestCode:
+    def test_follows_imports_to_what_computes_and_no_further(self):
+        behind = code.modules_behind()
+        assert {"training", "step", "objectives", "scenes", "metrics", "experiments.run"} <= set(behind)
+        assert not {"plots", "notebooks", "files", "provenance", "experiments.results"} & set(behind)
+
+    def test_changes_with_the_code_and_not_with_the_words(self, monkeypatch):
+        def hash_of(source: str) -> str:
+            monkeypatch.setattr(code, "modules_behind", lambda: {"m": ast.parse(source)})
+            return code.code_hash.__wrapped__()
+
+        plain = hash_of("def f(x):\n    return x + 1\n")
+        assert plain == hash_of('"""Doc."""\ndef f(x):\n    "Words."\n    return x  +  1  # more words\n')
+        assert plain != hash_of("def f(x):\n    return x + 2\n")
+
+
+class TestParts:
+    def test_few_of_each_is_even_nested_and_seeded(self):
+        source = Squares(24)
+        few, more, other = (parts.few_of_each(source, *how) for how in ((2, 0), (4, 0), (2, 1)))
+        assert few.labels.bincount().tolist() == [2, 2, 2, 2]
+        assert set(few.indices) <= set(more.indices)
+        assert set(few.indices) != set(other.indices)
+        assert few.indices == parts.few_of_each(source, 2, 0).indices
+
+    def test_too_many_of_a_class(self):
+        with pytest.raises(ValueError, match="per_class=7: class 'red' has 6 images"):
+            parts.few_of_each(Squares(24), 7)
+
+    @given(st.integers(1, 40), st.floats(0.01, 1), st.floats(0.01, 1), st.integers(0, 99))
+    def test_drawn_classes_are_nested(self, classes, one, other, seed):
+        small, large = sorted((one, other))
+        few, many = (parts.drawn_classes(classes, share, seed) for share in (small, large))
+        assert set(few) <= set(many) <= set(range(classes))
+        assert len(few) == max(1, round(small * classes)) and few == sorted(few)
+
+    def test_of_classes_keeps_the_order(self):
+        source = Squares(24)
+        subset = parts.of_classes(source, [1, 3])
+        assert set(subset.labels.tolist()) == {1, 3} and len(subset) == 12
+        assert subset.indices == sorted(subset.indices)
+
+    def test_shuffled_labels_are_as_many_but_no_longer_the_images(self):
+        source = Squares(24)
+        shuffled = parts.Shuffled(source, seed=0)
+        assert shuffled.labels.bincount().tolist() == source.labels.bincount().tolist()
+        assert not torch.equal(shuffled.labels, source.labels)
+        batch = shuffled.batch(range(5))
+        assert torch.equal(batch.labels, shuffled.labels[:5]) and torch.equal(batch.images, source.batch(range(5)).images)
+        assert shuffled[3].label == int(shuffled.labels[3])
+
+    def test_views_by_hand(self):
+        classifier, source = tiny_classifier(), Squares(8)
+        everything = parts.views(lambda images, *_: torch.ones_like(images[:, :1]), classifier, classifier, source)
+        images, labels = source.batch(range(8)).images, source.labels
+        with torch.no_grad():
+            clean, blank = classifier(images), classifier(classifier.mean.expand(8, -1, 16, 16))
+        right = float((clean.argmax(dim=1) == labels).float().mean())
+        assert everything["accuracy before"] == everything["in after"] == pytest.approx(right)
+        assert everything["out before"] == pytest.approx(float((blank.argmax(dim=1) == labels).float().mean()))
+        p = blank.softmax(dim=1)
+        assert everything["entropy after"] == pytest.approx(float(-(p * p.log()).sum(dim=1).mean()), rel=1e-4)
+
+    def test_variants_measure_what_the_masker_was_told_and_has_seen(self):
+        classifier, source = tiny_classifier(), Squares(24)
+        for values, expected in (
+            ({}, ["all"]),
+            ({"condition": "class"}, ["all", "predicted"]),
+            ({"condition": "size", "budget": 1.0}, ["0.25", "0.5", "0.75"]),
+            ({"class_share": 0.5}, ["all", "seen", "unseen"]),
+        ):
+            setting = Setting(**values, steps=1, batch_size=4, width=4)
+            trained = train_masker(classifier, source, setting.config(), progress=False)
+            found = parts.variants(setting, trained, source)
+            assert list(found) == expected
+            images = source.batch(range(3)).images
+            assert all(method(images, source.labels[:3], classifier).shape == (3, 1, 16, 16) for method, _ in found.values())
+        seen, unseen = (set(found[name][1].labels.tolist()) for name in ("seen", "unseen"))
+        assert len(seen) == 2 and seen | unseen == {0, 1, 2, 3} and not seen & unseen
+
+
+def table_file(folder: Path, **changes) -> Path:
+    content = {
+        "table": "trial",
+        "question": "What?",
+        "notebook": "99_trial",
+        "seeds": [0, 1, 2],
+        "modes": ["FIX", "CA"],
+        "baseline": "plain",
+        "rows": [{"name": "plain"}, {"name": "other", "label": "the other", "parameters": {"tv": 0.1}}],
+    }
+    path = folder / "trial.yaml"
+    path.write_text(yaml.safe_dump({**content, **changes}), encoding="utf-8")
+    return path
+
+
+class TestTables:
+    def test_every_table_of_the_repository_can_run(self):
+        tables = load_tables(ROOT / "experiments")
+        assert set(tables) == {
+            "objectives",
+            "classifier_training",
+            "layers",
+            "infilling",
+            "distribution",
+            "few_shot",
+            "unseen_classes",
+        }
+        for table in tables.values():
+            assert all(len(row.seeds) >= 3 for row in table.rows)
+            for run in table.runs():
+                run.setting.config()
+
+    def test_runs_come_seed_by_seed(self, tmp_path):
+        runs = list(load_table(table_file(tmp_path)).runs())
+        assert [(run.seed, run.row, run.mode) for run in runs[:4]] == [
+            (0, "plain", "FIX"),
+            (0, "plain", "CA"),
+            (0, "other", "FIX"),
+            (0, "other", "CA"),
+        ]
+        assert len(runs) == 12 and runs[2].setting == Setting(tv=0.1)
+
+    def test_shared_runs_are_made_once(self, tmp_path):
+        table = load_table(table_file(tmp_path, rows=[{"name": "plain"}, {"name": "same", "parameters": {"tv": 0.002}}]))
+        assert len(list(table.runs())) == 12 and len(unique(list(table.runs()))) == 6
+
+    def test_the_command_of_a_run_makes_that_run(self, tmp_path):
+        rows = [{"name": "plain"}, {"name": "other", "parameters": {"layers": ["stem", "stage4"], "masked_out": None}}]
+        run = list(load_table(table_file(tmp_path, rows=rows)).runs())[3]
+        given = run.arguments()
+        cell = read_parameters(ROOT / NOTEBOOK)
+        values = {name: cell[name].parse(value) for name, value in zip(given[1::3], given[2::3], strict=True)}
+        assert Setting.read(values) == run.setting
+        assert f"runs/experiments/{run.setting.address()}/" in run.command()
+
+    @pytest.mark.parametrize(
+        "changes, message",
+        [
+            ({"colour": 1}, "'colour' is unknown; choose from baseline"),
+            ({"table": "other"}, "calls itself 'other'"),
+            ({"baseline": "none"}, "the baseline 'none' is no row; the rows are plain, other"),
+            ({"modes": ["FIXED"]}, "needs modes among FIX, CA"),
+            ({"rows": [{"name": "plain"}, {"name": "plain"}]}, "two rows are called 'plain'"),
+            ({"rows": [{"name": "plain", "parameters": {"tvv": 1}}]}, "row 'plain': a run has no parameter 'tvv'"),
+            ({"rows": [{"label": "no name"}]}, "'name' is missing"),
+            ({"rows": ["plain"]}, "expected names and values, got 'plain'"),
+        ],
+    )
+    def test_a_table_that_cannot_run_is_refused(self, tmp_path, changes, message):
+        with pytest.raises(ValueError, match=message):
+            load_table(table_file(tmp_path, **changes))
+
+    def test_no_table(self, tmp_path):
+        table_file(tmp_path)
+        with pytest.raises(FileNotFoundError, match="the tables there are: trial"):
+            load_table(tmp_path / "layers.yaml")
+
+    def test_not_yaml(self, tmp_path):
+        (tmp_path / "trial.yaml").write_text("a: [1")
+        with pytest.raises(ValueError, match="trial.yaml is not YAML"):
+            load_table(tmp_path / "trial.yaml")
+
+    def test_smoke_is_a_small_table(self, tmp_path):
+        small = load_table(table_file(tmp_path)).smoke()
+        runs = list(small.runs())
+        assert {run.seed for run in runs} == {0} and all(run.setting.steps < 5 for run in runs)
+        assert runs[2].setting.tv == 0.1
+
+
+def finish(table: Table, runs: Path, value) -> None:
+    """Finished runs of `table`: LE of a run is value(run), overall and, less 0.1, in the one class of two."""
+    for address, run in unique(list(table.runs())).items():
+        le = value(run)
+        same = {"OM": 1.0, "F1": 0.5}
+        by_class = {"cat": {**same, "LE": le - 0.1, "SM": None}, "dog": {**same, "LE": le + 0.1, "SM": 1.0}}
+        measured = {"all": {"metrics": {"LE": le, "PxAP": math.nan}, "by_class": by_class}}
+        measured["unseen"] = {"metrics": {"LE": le}, "by_class": {"cat": by_class["cat"]}}
+        save_result(runs / address, run.setting, measured, tiny_classifier(), seconds=60.0)
+        Image.fromarray(np.full((4, 8), 10 * run.seed, dtype=np.uint8)).save(runs / address / "maps.png")
+
+
+class TestResults:
+    @pytest.fixture
+    def table(self, tmp_path) -> Table:
+        return load_table(table_file(tmp_path))
+
+    def test_missing_runs_are_counted(self, table, tmp_path):
+        with pytest.raises(MissingRuns, match="12 of the runs of trial are not finished; `make experiments TABLE=trial`"):
+            collect(table, tmp_path / "runs")
+
+    def test_means_and_intervals_over_seeds(self, table, tmp_path):
+        finish(table, tmp_path, lambda run: 0.1 * run.seed + (run.row == "other") + 10 * (run.mode == "CA"))
+        summary = summarise(collect(table, tmp_path)).set_index(["setting", "mode", "metric"])
+        mean, low, high, seeds = summary.loc[("other", "CA", "LE")]
+        assert (mean, seeds) == (pytest.approx(11.1), 3)
+        half = 4.30265 * 0.1 / math.sqrt(3)
+        assert (low, high) == pytest.approx((11.1 - half, 11.1 + half), abs=1e-5)
+        assert summary.loc[("plain", "FIX", "PxAP")].isna()["mean"]
+
+    def test_pairing_takes_out_what_the_seeds_share(self, table, tmp_path):
+        finish(table, tmp_path, lambda run: 5 * run.seed + (0.2 + 0.01 * run.seed) * (run.row == "other"))
+        differences = paired(table, collect(table, tmp_path), tmp_path).set_index(["setting", "mode", "metric"])
+        mean, low, high = differences.loc[("other", "FIX", "LE"), ["mean", "low", "high"]]
+        assert mean == pytest.approx(0.21) and 0.18 < low < 0.21 < high < 0.24
+        assert "plain" not in differences.index.get_level_values("setting")
+
+    def test_unseen_classes_are_compared_on_the_same_classes(self, tmp_path):
+        rows = [{"name": "plain"}, {"name": "other", "parameters": {"class_share": 0.5}, "variants": ["unseen"]}]
+        table = load_table(table_file(tmp_path, rows=rows))
+        finish(table, tmp_path, lambda run: 0.5 + 0.1 * run.seed + 0.3 * (run.row == "other"))
+        differences = paired(table, collect(table, tmp_path), tmp_path).set_index(["setting", "mode", "metric"])
+        # the row's LE is measured on cats alone, and the baseline's on cats is 0.1 lower than on all
+        assert differences.loc[("other", "FIX", "LE"), "mean"] == pytest.approx(0.3 + 0.1)
+
+    def test_a_result_of_another_run_is_refused(self, table, tmp_path):
+        finish(table, tmp_path, lambda run: 0.5)
+        path = tmp_path / list(unique(list(table.runs())))[0] / "metrics.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "address": "0" * 16}))
+        with pytest.raises(ValueError, match="is not the result of this run"):
+            collect(table, tmp_path)
+
+    def test_an_unknown_variant_is_named(self, tmp_path):
+        table = load_table(table_file(tmp_path, rows=[{"name": "plain", "variants": ["seen"]}]))
+        finish(table, tmp_path, lambda run: 0.5)
+        with pytest.raises(ValueError, match="there is no variant 'seen'; choose from all, unseen"):
+            collect(table, tmp_path)
+
+    def test_a_table_leaves_values_intervals_differences_maps_and_where_they_come_from(self, table, tmp_path):
+        finish(table, tmp_path / "runs", lambda run: 0.1 * run.seed)
+        written = make_table(table, tmp_path / "runs", tmp_path / "tables")
+        assert all(path.is_file() for path in written)
+        frame = pd.read_csv(tmp_path / "tables" / "trial.csv")
+        assert list(frame) == ["setting", "mode", "metric", "mean", "low", "high", "seeds"]
+        seeds = pd.read_csv(tmp_path / "tables" / "trial_seeds.csv")
+        assert list(seeds) == ["setting", "mode", "metric", "seed", "value", "address"]
+        record = json.loads((tmp_path / "tables" / "trial.json").read_text())
+        assert record["command"] == "make experiments TABLE=trial" and record["runs"] == 12
+        assert record["core minutes"] == 12 and len(record["environments"]) == 1
+        maps = np.asarray(Image.open(tmp_path / "tables" / "trial_maps.png"))
+        assert len(record["maps"]) == 4 and maps.shape == (4 * 4, 8)
+
+    def test_a_table_is_the_same_bytes_when_made_again(self, table, tmp_path):
+        finish(table, tmp_path / "runs", lambda run: 0.1 * run.seed)
+        first, again = ([path.read_bytes() for path in make_table(table, tmp_path / "runs", tmp_path / name)] for name in "ab")
+        assert first == again
+
+
+class TestCommandLine:
+    @pytest.fixture(autouse=True)
+    def here(self, tmp_path, monkeypatch):
+        (tmp_path / "experiments").mkdir()
+        table_file(tmp_path / "experiments")
+        monkeypatch.setattr(command_line, "project_root", lambda: tmp_path)
+
+    def test_the_plan_counts_what_is_left_and_learns_from_what_is_done(self, tmp_path, capsys):
+        assert command_line.main(["plan", "--cores", "2"]) == 0
+        assert capsys.readouterr().out.splitlines()[1].split() == ["trial", "12", "0", "12", "8", "min"]
+        table = load_table(tmp_path / "experiments" / "trial.yaml")
+        finish(dataclasses.replace(table, rows=table.rows[:1]), tmp_path / "runs" / "experiments", lambda run: 0.0)
+        assert command_line.main(["plan", "trial", "--cores", "1"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[1].split() == ["trial", "12", "6", "6", "6", "min"]
+        assert len(lines) == 2 + 6 and "-p tv 0.1" in lines[2]
+
+    def test_a_table_that_misses_runs_says_so(self, capsys):
+        assert command_line.main(["table", "trial"]) == 1
+        assert "12 of the runs of trial are not finished" in capsys.readouterr().err
+
+    def test_a_table_is_written(self, tmp_path, capsys):
+        finish(load_table(tmp_path / "experiments" / "trial.yaml"), tmp_path / "runs" / "experiments", lambda run: 0.1 * run.seed)
+        assert command_line.main(["table", "trial"]) == 0
+        assert "figures/tables/trial.csv" in capsys.readouterr().out.replace("\\", "/")
+
+    def test_an_unknown_table_is_refused_with_those_there_are(self, capsys):
+        with pytest.raises(SystemExit):
+            command_line.main(["plan", "trail"])
+        assert "there is no table 'trail'; choose from trial" in capsys.readouterr().err
+
+
+def test_the_notebook_writes_its_result_last():
+    cells = [cell for cell in nbformat.read(ROOT / NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+    assert "save_result(" in cells[-1].source and not any("save_result(" in cell.source for cell in cells[:-1])
+
+
+def test_results_know_their_module():
+    assert set(results.__all__) <= set(vars(results))

@@ -20,7 +20,7 @@ NOTEBOOK_TIMEOUT = 1800
 CELL_TIMEOUT = 300
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-browser experiments plan bench bench-precision lab notebooks weights lint clean distclean
+.PHONY: help install run test test-browser experiments plan figures bench bench-precision lab notebooks weights lint clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
@@ -45,6 +45,9 @@ experiments: $(STAMP) ## run what is left of the ablations and write their table
 
 plan: $(STAMP) ## list what is left of the ablations, and how long it should take; one table in detail: make plan TABLE=layers
 	@$(PY) -m maskerlib.experiments plan $(TABLE) $(ARGS)
+
+figures: $(STAMP) ## draw the figures of the ablations from figures/tables, which takes seconds
+	@$(PY) -m maskerlib.experiments figures
 
 bench: $(STAMP) ## measure training steps, masks per second and evaluation against plain references
 	@$(PY) benchmarks/train_step.py $(ARGS)

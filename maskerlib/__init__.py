@@ -54,6 +54,8 @@ What carries it:
     plots                figures
     parameters           the parameters of a notebook
     notebooks            running a notebook as a program
+    intervals            how far a mean may lie from the truth
+    experiments          the grid of runs: settings, tables, what comes out of them
     course               what only the notebooks need: checkers, explorers, figures
 """
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import scipy.interpolate
-import scipy.ndimage
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -138,6 +138,8 @@ def test_an_infill_is_asked_for_the_hole_of_each_side_in_place_and_moves_with_th
     assert len(holes) == 3 * 2 + 2 and len(views) == 1 + 3 * 2 + 3
     for kept, left in zip(holes[::2], holes[1::2], strict=True):
         torch.testing.assert_close(kept, 1 - left)
+    start = torch.ones(2, 1, SIZE, SIZE).sigmoid()
+    torch.testing.assert_close(holes[:2], [1 - start, start])
     torch.testing.assert_close(holes[-1], found.masks)
     torch.testing.assert_close(found.kept, found.clean)
     for kept, left in zip(views[1:7:2], views[2:7:2], strict=True):

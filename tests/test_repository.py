@@ -65,7 +65,7 @@ def test_conda_installs_this_project_and_pins_nothing_beside_it():
     assert environment["name"] == PROJECT["name"]
     assert environment["channels"] == ["conda-forge"]
     *conda, pip = environment["dependencies"]
-    assert pip == {"pip": ["-c constraints.txt", "-e .[test]"]}
+    assert pip == {"pip": ["-c constraints.txt", "-e .[test,experiments]"]}
     python = [item.partition("=") for item in conda if item != "pip"]
     assert [name for name, _, _ in python] == ["python"]
     assert Version(python[0][2]) in SpecifierSet(PROJECT["requires-python"])
@@ -288,7 +288,7 @@ def test_only_a_command_line_prints(path):
         )
 
 
-@pytest.mark.parametrize("package", ["maskerlib", "maskerlib/course"])
+@pytest.mark.parametrize("package", ["maskerlib", "maskerlib/course", "maskerlib/experiments"])
 def test_a_packages_docstring_maps_every_module(package):
     docstring = ast.get_docstring(ast.parse(text(f"{package}/__init__.py")))
     mapped = re.findall(r"^ {4}(\w+) {2,}\S", docstring, flags=re.M)

@@ -11,6 +11,7 @@
     metric_figures       thresholds, curves and rankings, drawn
     shortcut             scenes with a mark that gives the class away
     agnostic_figures     a classifier and its masks, before and after
+    ablations            the results of a table of experiments, committed or made anew
 
 The checkers of notebook 01 are in `exercises_01`, one function an exercise, and so on.
 """

@@ -5,5 +5,11 @@
     run         from a setting to its data, classifier, infill and measurements
     grid        the tables of settings, read from experiments/*.yaml
     results     means over seeds, with intervals, as tables
+    tables      reading the tables, or making them anew
+    figures     the figures of the ablations, from their tables alone
     __main__    the command line
+
+A run is executed by `notebooks/experiment.ipynb`; `experiments/Snakefile` knows which runs a table needs.
 """
+
+__all__: list[str] = []

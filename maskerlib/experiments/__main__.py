@@ -4,6 +4,7 @@ python -m maskerlib.experiments plan            every table: runs, finished runs
 python -m maskerlib.experiments plan layers     one table, row by row, with the command of each run that is left
 python -m maskerlib.experiments shared NAME     make a part that runs share: scenes, inpainter or shuffled
 python -m maskerlib.experiments table layers    write figures/tables/layers*.csv from the finished runs
+python -m maskerlib.experiments figures         draw the figure of every table there is
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 import torch
 
 from maskerlib.experiments import run as parts
+from maskerlib.experiments.figures import draw_all
 from maskerlib.experiments.grid import Run, Table, load_tables, unique
 from maskerlib.experiments.results import MissingRuns, make_table, runs_folder
 from maskerlib.experiments.settings import INPAINTER, Setting
@@ -62,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shared.add_argument("part", choices=SHARED)
     table = commands.add_parser("table", help="write a table from its finished runs")
     table.add_argument("tables", nargs="+", help="the tables")
+    commands.add_parser("figures", help="draw the figures of all tables there are")
     options = parser.parse_args(arguments)
     root = project_root()
     folder = runs_folder(root)
@@ -70,6 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _make_shared(options.part, root / "runs" / "cache")
             return 0
         known = load_tables(root / "experiments")
+        if options.command == "figures":
+            tables = root / "figures" / "tables"
+            made = [name for name in known if (tables / f"{name}.csv").is_file()]
+            print("\n".join(str(path.relative_to(root)) for path in draw_all(tables, root / "figures", made)))
+            return 0
         if unknown := [name for name in options.tables if name not in known]:
             parser.error(f"there is no table {unknown[0]!r}; choose from {', '.join(known)}")
         chosen = [known[name] for name in options.tables or known]

@@ -98,9 +98,10 @@ class Table:
         return Setting.read({**self.shared, **row.parameters, "mode": mode, "seed": seed})
 
     def smoke(self, rows: int = 2) -> "Table":
-        """The first `rows` rows with one seed at a tiny size."""
+        """The first `rows` rows with one seed and one mode, at a tiny size."""
         few = tuple(
-            dataclasses.replace(row, seeds=row.seeds[:1], parameters=_smoke(self, row)) for row in self.rows[:rows]
+            dataclasses.replace(row, modes=row.modes[:1], seeds=row.seeds[:1], parameters=_smoke(self, row))
+            for row in self.rows[:rows]
         )
         return dataclasses.replace(self, rows=few, shared={}, baseline=few[0].name)
 

@@ -45,8 +45,10 @@ def save_result(
 ) -> None:
     """Write `metrics.json`: the setting, its address and code, everything measured, and where it was.
 
-    `seconds` is what the run took, of the call that finished it.
+    `seconds` is what the run took. Where the run was finished before, and this call only loaded it, the longer time stays.
     """
+    if (folder / "metrics.json").is_file():
+        seconds = max(seconds, read_json(folder / "metrics.json").get("seconds", 0.0))
     write_json(
         folder / "metrics.json",
         {
@@ -205,6 +207,7 @@ def _record(table: Table, runs: Path, order: list[dict[str, str]]) -> dict[str, 
     return {
         "table": table.name,
         "question": table.question,
+        "notebook": table.notebook,
         "baseline": table.baseline,
         "command": f"make experiments TABLE={table.name}",
         "code": code_hash(),

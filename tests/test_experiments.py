@@ -387,3 +387,10 @@ def test_the_notebook_writes_its_result_last():
 
 def test_results_know_their_module():
     assert set(results.__all__) <= set(vars(results))
+
+
+def test_the_readme_lists_every_table_with_its_question_and_number_of_runs():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, table in load_tables(ROOT / "experiments").items():
+        runs = len(unique(list(table.runs())))
+        assert f"| [{name}](experiments/{name}.yaml) | {table.question} | {runs} |" in readme

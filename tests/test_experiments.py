@@ -4,6 +4,9 @@ import ast
 import dataclasses
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -11,18 +14,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from tiny import Squares, tiny_classifier
+from tiny_grid import finish, table_file
 
 from maskerlib.config import GIVEN, MaskerConfig
 from maskerlib.experiments import __main__ as command_line
 from maskerlib.experiments import code, results
 from maskerlib.experiments import run as parts
 from maskerlib.experiments.grid import NOTEBOOK, Table, load_table, load_tables, unique
-from maskerlib.experiments.results import MissingRuns, collect, make_table, paired, save_result, summarise
+from maskerlib.experiments.results import MissingRuns, collect, make_table, paired, summarise
 from maskerlib.experiments.settings import Setting
 from maskerlib.parameters import read_parameters
 from maskerlib.training import train_masker
@@ -181,21 +184,6 @@ class TestParts:
         assert len(seen) == 2 and seen | unseen == {0, 1, 2, 3} and not seen & unseen
 
 
-def table_file(folder: Path, **changes) -> Path:
-    content = {
-        "table": "trial",
-        "question": "What?",
-        "notebook": "99_trial",
-        "seeds": [0, 1, 2],
-        "modes": ["FIX", "CA"],
-        "baseline": "plain",
-        "rows": [{"name": "plain"}, {"name": "other", "label": "the other", "parameters": {"tv": 0.1}}],
-    }
-    path = folder / "trial.yaml"
-    path.write_text(yaml.safe_dump({**content, **changes}), encoding="utf-8")
-    return path
-
-
 class TestTables:
     def test_every_table_of_the_repository_can_run(self):
         tables = load_tables(ROOT / "experiments")
@@ -268,18 +256,6 @@ class TestTables:
         runs = list(small.runs())
         assert {(run.seed, run.mode) for run in runs} == {(0, "FIX")} and all(run.setting.steps < 5 for run in runs)
         assert [run.setting.tv for run in runs] == [0.002, 0.1]
-
-
-def finish(table: Table, runs: Path, value) -> None:
-    """Finished runs of `table`: LE of a run is value(run), overall and, less 0.1, in the one class of two."""
-    for address, run in unique(list(table.runs())).items():
-        le = value(run)
-        same = {"OM": 1.0, "F1": 0.5}
-        by_class = {"cat": {**same, "LE": le - 0.1, "SM": None}, "dog": {**same, "LE": le + 0.1, "SM": 1.0}}
-        measured = {"all": {"metrics": {"LE": le, "PxAP": math.nan}, "by_class": by_class}}
-        measured["unseen"] = {"metrics": {"LE": le}, "by_class": {"cat": by_class["cat"]}}
-        save_result(runs / address, run.setting, measured, tiny_classifier(), seconds=60.0)
-        Image.fromarray(np.full((4, 8), 10 * run.seed, dtype=np.uint8)).save(runs / address / "maps.png")
 
 
 class TestResults:
@@ -394,3 +370,13 @@ def test_the_readme_lists_every_table_with_its_question_and_number_of_runs():
     for name, table in load_tables(ROOT / "experiments").items():
         runs = len(unique(list(table.runs())))
         assert f"| [{name}](experiments/{name}.yaml) | {table.question} | {runs} |" in readme
+
+
+def test_papermill_by_itself_refuses_a_misspelt_parameter(tmp_path):
+    """Without `maskerlib.notebooks` in between, as from papermill's own command line, which only warns."""
+    given = ["-p", "sede", "1", "-p", "profile", "smoke", "--no-progress-bar"]
+    command = [sys.executable, "-m", "papermill", str(ROOT / NOTEBOOK), str(tmp_path / "out.ipynb"), *given]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode != 0
+    assert "a run has no parameter 'sede'; did you mean 'seed'" in done.stderr
+    assert not (tmp_path / "runs").exists()

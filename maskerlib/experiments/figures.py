@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from torch import Tensor
 
 from maskerlib import plots
@@ -47,12 +48,11 @@ def _panels(results: Results, frame, metrics: Sequence[str], settings: Sequence[
         for mode, colour in _COLOURS.items():
             of_mode = rows[rows["mode"] == mode].set_index("setting")
             shift = -0.15 if mode == "FIX" else 0.15
-            known = [(at + shift, name) for at, name in enumerate(settings) if name in of_mode.index]
-            for at, name in known:
+            for at, name in ((at + shift, name) for at, name in enumerate(settings) if name in of_mode.index):
                 mean, low, high = of_mode.loc[name, ["mean", "low", "high"]].astype(float)
                 if np.isfinite([low, high]).all():
                     axis.plot([low, high], [at, at], color=colour, linewidth=1.4)
-                axis.plot(mean, at, "o", color=colour, markersize=3.5, label=mode if at == known[0][0] else None)
+                axis.plot(mean, at, "o", color=colour, markersize=3.5)
                 if seeds:
                     _ticks(axis, results, name, mode, metric, at, colour)
             _reference(axis, results, mode, metric, colour, seeds)
@@ -63,7 +63,9 @@ def _panels(results: Results, frame, metrics: Sequence[str], settings: Sequence[
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_yticks(range(len(settings)), settings, fontsize=7)
     axes[0][0].set_ylim(len(settings) - 0.5, -0.5)
-    axes[0][-1].legend(fontsize=7, frameon=False)
+    modes = {mode: colour for mode, colour in _COLOURS.items() if mode in set(frame["mode"])}
+    handles = [Line2D([], [], marker="o", color=colour, label=mode) for mode, colour in modes.items()]
+    axes[0][-1].legend(handles=handles, fontsize=7, frameon=False)
     return plots.finish(figure)
 
 

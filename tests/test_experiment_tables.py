@@ -146,6 +146,7 @@ class TestFigures:
 
     def test_every_table_has_a_figure_under_the_name_of_its_notebook(self, results, tmp_path):
         (path,) = draw_all(tmp_path / "tables", tmp_path / "figures", ["trial"])
-        assert path.name == "99_trial.png" and Image.open(path).width > 200
+        with Image.open(path) as drawn:
+            assert path.name == "99_trial.png" and drawn.width > 200
         assert json.loads((tmp_path / "tables" / "trial.json").read_text())["notebook"] == "99_trial"
         assert not plt.get_fignums()

@@ -46,6 +46,7 @@ What carries it:
 
     config               one run's configuration, saved beside its weights
     loop                 the training loop that survives a kill
+    finished             what a training leaves behind, so that it is loaded and not repeated
     augment              random crops and flips of a batch
     seeds                random streams without state
     precision            mixed precision and memory layout

@@ -12,10 +12,9 @@ from torch.nn import functional as F
 
 from maskerlib.augment import random_crop_flip
 from maskerlib.classifiers import Classifier, frozen
-from maskerlib.files import load_checkpoint, save_checkpoint, write_json
-from maskerlib.loop import Plan, check_start, clear_checkpoint, run_steps, source_identity, steps_for
+from maskerlib.finished import load_finished, save_finished
+from maskerlib.loop import Plan, check_start, run_steps, source_identity, steps_for
 from maskerlib.precision import PRECISIONS, autocast
-from maskerlib.provenance import provenance
 from maskerlib.samples import Batch, Source, batches
 from maskerlib.seeds import stream
 
@@ -102,11 +101,7 @@ def train_classifier(
     run = json.dumps([dataclasses.asdict(config), classifier.fingerprint(), *source_identity(source)])
     device = torch.device(device) if device is not None else classifier.mean.device
     learner = copy.deepcopy(classifier).to(device).to(memory_format=torch.channels_last).train().requires_grad_(True)
-    if folder is not None and (folder / "classifier.pt").exists():
-        saved = load_checkpoint(folder / "classifier.pt")
-        if saved.get("run") != run:
-            raise ValueError(f"{folder} holds a classifier of another run; use another folder or delete it")
-        clear_checkpoint(folder)  # still there after a kill between the two last lines
+    if (saved := load_finished(folder, "classifier", run)) is not None:
         learner.load_state_dict(saved["weights"])
         return learner.eval().requires_grad_(False)
 
@@ -151,11 +146,8 @@ def train_classifier(
         description="classifier",
     )
     learner.eval().requires_grad_(False)
-    if folder is not None:
-        write_json(folder / "history.json", history)
-        write_json(folder / "provenance.json", provenance(seeds=[config.seed], classifier=learner))
-        save_checkpoint(folder / "classifier.pt", {"run": run, "weights": learner.state_dict()})
-        clear_checkpoint(folder)
+    content = {"weights": learner.state_dict()}
+    save_finished(folder, "classifier", run, content, history=history, seed=config.seed, classifier=learner)
     return learner
 
 

@@ -40,6 +40,7 @@ class MaskerConfig:
         classifier_lr: SGD's learning rate for the classifier (CA), with `momentum`.
         weight_decay: of both.
         schedule: of both learning rates: "steps" as in the release (x 0.1 after each third of the run) or "cosine".
+        warmup: share of the steps, at the start, over which both rates rise from 0; 0, as in the release, is none.
         clip_norm: largest norm of the masker's gradient.
         crop_scale: smallest and largest area of the random crops, as shares of the image.
         pool_every, pool_size, prob_historic: see `maskerlib.pool.ClassifierPool`.
@@ -70,6 +71,7 @@ class MaskerConfig:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     schedule: str = "steps"
+    warmup: float = 0.0
     clip_norm: float = 10.0
     crop_scale: tuple[float, float] = (0.08, 1.0)
     pool_every: int = 100
@@ -100,7 +102,7 @@ class MaskerConfig:
             value = getattr(self, name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
                 raise ValueError(f"{name}={value!r} must be a finite number above 0")
-        for name in ("momentum", "weight_decay", "prob_historic"):
+        for name in ("momentum", "weight_decay", "prob_historic", "warmup"):
             value = getattr(self, name)
             if not (isinstance(value, int | float) and 0 <= value <= 1):
                 raise ValueError(f"{name}={getattr(self, name)!r} must lie between 0 and 1")

@@ -68,19 +68,25 @@ def noise(sigma: float = 0.2) -> Infill:
     return infill
 
 
-def external(inpaint: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Infill:
+def external(inpaint: Callable[[np.ndarray, np.ndarray], np.ndarray], *, above: float = 0.1) -> Infill:
     """An infill by any inpainter that works on one picture at a time.
 
     Args:
         inpaint: (picture (H, W, 3) uint8 RGB, hole (H, W) bool, True where hidden) -> picture (H, W, 3) uint8. What it is
             given in the hole is the mean colour: it cannot look there.
+        above: what is hidden for more than this is hole to the inpainter, in [0, 1). Elsewhere it gives the image back, and a
+            mask has no gradient there, for what it hides and what it shows are the same: at one half, that would be every
+            pixel that a soft mask hides by less.
 
-    A hole counts as hidden where it is above one half. Raises ValueError, when used, for a result of another shape or type.
+    Raises ValueError for `above` out of range and, when used, for a result of another shape or type.
     """
+
+    if not 0 <= above < 1:
+        raise ValueError(f"above={above} must be at least 0 and below 1")
 
     def infill(images: Tensor, mean: Tensor) -> Callable[[Tensor], Tensor]:
         def of(hole: Tensor) -> Tensor:
-            hidden = hole > 0.5
+            hidden = hole > above
             seen = torch.where(hidden, mean, images).permute(0, 2, 3, 1)
             pictures = (255 * seen).round().clamp(0, 255).byte().cpu().numpy()
             filled = []

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskerlib.augment import random_crop_flip
-from maskerlib.files import hash_tensors, load_checkpoint, save_checkpoint, write_json
-from maskerlib.loop import Plan, clear_checkpoint, run_steps, source_identity
-from maskerlib.provenance import provenance
+from maskerlib.files import hash_tensors
+from maskerlib.finished import load_finished, save_finished
+from maskerlib.loop import Plan, run_steps, source_identity
 from maskerlib.samples import Batch, Source
 from maskerlib.seeds import stream
 
@@ -82,12 +82,13 @@ def _convolution(before: int, after: int, *, stride: int = 1) -> nn.Sequential:
 def random_holes(count: int, size: tuple[int, int], generator: torch.Generator) -> Tensor:
     """Holes (count, 1, H, W) of 0 and 1 that masks could leave: blobs of random place, number, size and roughness.
 
-    Smooth noise, cut at a random level: the share of the image that is hidden lies between 5 % and 60 %.
+    Smooth noise, cut at a random level: the share of the image that is hidden lies between 5 % (one pixel at the
+    least) and 60 %.
     """
     cells = torch.randn(count, 1, 6, 6, generator=generator)
     smooth = F.interpolate(cells, size=size, mode="bicubic", align_corners=False).flatten(1)
     share = 0.05 + 0.55 * torch.rand(count, generator=generator)
-    level = smooth.sort(dim=1, descending=True).values.gather(1, (share * smooth.shape[1]).long()[:, None])
+    level = smooth.sort(dim=1, descending=True).values.gather(1, (share * smooth.shape[1]).long().clamp(min=1)[:, None])
     return (smooth > level).float().view(count, 1, *size)
 
 
@@ -136,11 +137,7 @@ def train_inpainter(
     folder = Path(folder) if folder is not None else None
     run = json.dumps([dataclasses.asdict(config), mean.flatten().tolist(), *source_identity(source)])
     inpainter = Inpainter(width=config.width, seed=config.seed).to(mean.device, memory_format=torch.channels_last)
-    if folder is not None and (folder / "inpainter.pt").exists():
-        saved = load_checkpoint(folder / "inpainter.pt")
-        if saved.get("run") != run:
-            raise ValueError(f"{folder} holds an inpainter of another run; use another folder or delete it")
-        clear_checkpoint(folder)  # still there after a kill between the two last lines
+    if (saved := load_finished(folder, "inpainter", run)) is not None:
         inpainter.load_state_dict(saved["weights"])
         return inpainter.eval().requires_grad_(False)
     adam = torch.optim.Adam(inpainter.train().parameters(), lr=config.lr)
@@ -170,9 +167,5 @@ def train_inpainter(
         description="inpainter",
     )
     inpainter.eval().requires_grad_(False)
-    if folder is not None:
-        write_json(folder / "history.json", history)
-        write_json(folder / "provenance.json", provenance(seeds=[config.seed]))
-        save_checkpoint(folder / "inpainter.pt", {"run": run, "weights": inpainter.state_dict()})
-        clear_checkpoint(folder)
+    save_finished(folder, "inpainter", run, {"weights": inpainter.state_dict()}, history=history, seed=config.seed)
     return inpainter

@@ -78,15 +78,18 @@ def steps_for(passes: float, images: int, batch_size: int) -> int:
     return math.ceil(passes * images / batch_size)
 
 
-def learning_rate_factor(step: int, steps: int, schedule: str) -> float:
+def learning_rate_factor(step: int, steps: int, schedule: str, warmup: float = 0.0) -> float:
     """What the learning rates are multiplied by at `step` of `steps`.
 
     "steps" is the study's schedule: 1, 0.1 and 0.01, each for a third of the run. "cosine" falls smoothly from 1 to 0, which
-    serves short runs better: two thirds of the study's steps hardly move the weights.
+    serves short runs better: two thirds of the study's steps hardly move the weights. Over the first `warmup` share of the
+    steps either is multiplied by a line that rises to 1: a large rate can push an untrained masker to masks that are empty
+    everywhere, where no gradient leads back.
     """
+    rising = min(1.0, (step + 1) / (warmup * steps)) if warmup > 0 else 1.0
     if schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * step / steps))
-    return 0.1 ** min(2, step * 3 // steps)
+        return rising * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return rising * 0.1 ** min(2, step * 3 // steps)
 
 
 def source_identity(source: Source) -> list[str | int]:

@@ -16,13 +16,13 @@ from maskerlib.augment import random_crop_flip
 from maskerlib.classifiers import Classifier
 from maskerlib.config import MaskerConfig
 from maskerlib.files import load_checkpoint, read_json, save_checkpoint, write_json
+from maskerlib.finished import load_finished, save_finished
 from maskerlib.infills import Infill
 from maskerlib.loop import (
     History,
     Plan,
     Stateful,
     check_start,
-    clear_checkpoint,
     learning_rate_factor,
     run_steps,
     source_identity,
@@ -30,7 +30,6 @@ from maskerlib.loop import (
 )
 from maskerlib.masker import Masker, masker_for, masker_method
 from maskerlib.pool import ClassifierPool
-from maskerlib.provenance import provenance
 from maskerlib.samples import Batch, Source
 from maskerlib.seeds import stream
 from maskerlib.step import compute_gradients
@@ -86,8 +85,8 @@ def train_masker(
     if hasattr(infill, "fingerprint"):
         identity.append(infill.fingerprint())
     run = json.dumps(identity)
-    if folder is not None and (folder / "masker.pt").exists():
-        return _finished(folder, classifier, run)
+    if load_finished(folder, "masker", run) is not None:
+        return load_trained(folder, classifier)
     check_start(classifier, source, unlabelled=True)
     device = torch.device(device) if device is not None else classifier.mean.device
     learner = copy.deepcopy(classifier).to(device).to(memory_format=torch.channels_last)
@@ -126,7 +125,7 @@ def train_masker(
         for optimiser, rate in rates:
             optimiser.zero_grad(set_to_none=True)
             for group in optimiser.param_groups:
-                group["lr"] = rate * learning_rate_factor(number, steps, config.schedule)
+                group["lr"] = rate * learning_rate_factor(number, steps, config.schedule, config.warmup)
         numbers = compute_gradients(
             config, learner, masker, images, batch.labels.to(device), judge=judge, infill=infill
         )
@@ -154,33 +153,16 @@ def train_masker(
 def _save(folder: Path, trained: Trained, classifier: Classifier, run: str) -> None:
     """Everything a reader needs, `masker.pt` last: it is what marks the run as finished."""
     write_json(folder / "config.json", trained.config.to_json())
-    write_json(folder / "history.json", trained.history)
-    write_json(folder / "provenance.json", provenance(seeds=[trained.config.seed], classifier=classifier))
     if trained.config.mode == "CA":
         save_checkpoint(folder / "classifier.pt", {"weights": trained.classifier.state_dict()})
-    save_checkpoint(
-        folder / "masker.pt",
-        {
-            "run": run,
-            "config": trained.config.to_json(),
-            "classifier": {
-                "name": classifier.name,
-                "fingerprint": classifier.fingerprint(),
-                "layers": list(classifier.layers),
-            },
-            "weights": trained.masker.state_dict(),
-        },
-    )
-    clear_checkpoint(folder)
-
-
-def _finished(folder: Path, classifier: Classifier, run: str) -> Trained:
-    if load_checkpoint(folder / "masker.pt").get("run") != run:
-        raise ValueError(
-            f"{folder} holds a finished run with another configuration or data; use another folder or delete it"
-        )
-    clear_checkpoint(folder)  # still there after a kill between the two last lines of `_save`
-    return load_trained(folder, classifier)
+    explained = {
+        "name": classifier.name,
+        "fingerprint": classifier.fingerprint(),
+        "layers": list(classifier.layers),
+    }
+    content = {"config": trained.config.to_json(), "classifier": explained, "weights": trained.masker.state_dict()}
+    seed = trained.config.seed
+    save_finished(folder, "masker", run, content, history=trained.history, seed=seed, classifier=classifier)
 
 
 def load_trained(folder: str | Path, classifier: Classifier) -> Trained:

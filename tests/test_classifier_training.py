@@ -80,7 +80,7 @@ class TestFolder:
     def test_another_run_is_refused(self, tmp_path):
         train(folder=tmp_path)
         for other in ({"config": dataclasses.replace(FAST, lr=0.1)}, {"source": Squares(seed=1)}):
-            with pytest.raises(ValueError, match="holds a classifier of another run; use another folder"):
+            with pytest.raises(ValueError, match="holds a finished classifier of another run.*use another folder"):
                 train(**{"config": FAST, **other}, folder=tmp_path)
 
 

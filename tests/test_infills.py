@@ -165,11 +165,26 @@ class TestExternal:
         torch.testing.assert_close(filled[~inside], images[~inside], rtol=0, atol=0.501 / 255)
         assert torch.equal(filled[~inside], bytes_of(images)[~inside])
 
-    def test_hidden_means_above_one_half(self):
-        hole = torch.tensor([0.0, 0.3, 0.5, 0.51, 1.0]).view(1, 1, 1, 5)
+    @pytest.mark.parametrize(
+        "options, expected",
+        [({}, [False, False, True, True, True]), ({"above": 0.5}, [False] * 4 + [True]), ({"above": 0}, [False] + [True] * 4)],
+    )
+    def test_what_counts_as_hidden(self, options, expected):
+        hole = torch.tensor([0.0, 0.1, 0.11, 0.5, 1.0]).view(1, 1, 1, 5)
         seen = []
-        external(lambda picture, where: seen.append(where) or picture)(random(0, 1, 3, 1, 5), MEAN)(hole)
-        assert seen[0].tolist() == [[False, False, False, True, True]]
+        external(lambda picture, where: seen.append(where) or picture, **options)(random(0, 1, 3, 1, 5), MEAN)(hole)
+        assert seen[0].tolist() == [expected]
+
+    def test_a_mask_that_hides_a_third_has_a_gradient(self):
+        images, mask = random(0, 1, 3, 4, 5), torch.full((1, 1, 4, 5), 0.34, requires_grad=True)
+        filling = fill(opencv()(images, MEAN), mask)
+        masked_out(images, mask, filling).square().sum().backward()
+        assert (mask.grad != 0).all()
+
+    @pytest.mark.parametrize("above", [-0.1, 1, float("nan")])
+    def test_other_levels_are_refused(self, above):
+        with pytest.raises(ValueError, match=f"above={above} must be at least 0 and below 1"):
+            external(lambda picture, where: picture, above=above)
 
     @settings(max_examples=20)
     @given(seeds)

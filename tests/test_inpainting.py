@@ -54,6 +54,10 @@ class TestHoles:
         assert (pixels >= int(0.05 * height * width)).all() and (pixels <= 0.6 * height * width).all()
         assert torch.equal(hole, random_holes(count, (height, width), generator(seed)))
 
+    def test_hide_a_pixel_of_the_smallest_images(self):
+        pixels = random_holes(200, (3, 3), generator(0)).sum(dim=(1, 2, 3))
+        assert pixels.min() == 1 and pixels.max() == 5
+
     def test_shares_are_spread_over_the_whole_range(self):
         shares = random_holes(400, (24, 24), generator(0)).mean(dim=(1, 2, 3))
         assert shares.min() < 0.07 and shares.max() > 0.58
@@ -222,16 +226,15 @@ class TestFolder:
         train(folder=tmp_path)
         before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
         for name in ("steps", "batch_size", "width", "seed"):
-            with pytest.raises(ValueError, match="holds an inpainter of another run; use another folder"):
+            with pytest.raises(ValueError, match="holds a finished inpainter of another run.*use another folder"):
                 train(dataclasses.replace(FAST, **{name: 5}), folder=tmp_path)
         for source, mean in ((Squares(seed=1), MEAN), (Squares(23), MEAN), (Squares(), MEAN + 0.1)):
-            with pytest.raises(ValueError, match="holds an inpainter of another run"):
+            with pytest.raises(ValueError, match="holds a finished inpainter of another run"):
                 train_inpainter(source, mean, FAST, folder=tmp_path, progress=False)
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
     def test_a_checkpoint_of_another_run_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(inpainting, "save_checkpoint", lambda *arguments: None)
-        monkeypatch.setattr(inpainting, "clear_checkpoint", lambda *arguments: None)
+        monkeypatch.setattr(inpainting, "save_finished", lambda *arguments, **more: None)
         train(folder=tmp_path)  # leaves the last checkpoint and no result, as a kill would
         assert (tmp_path / "checkpoint.pt").exists() and not (tmp_path / "inpainter.pt").exists()
         with pytest.raises(ValueError, match=r"checkpoint\.pt belongs to a run with another configuration"):
@@ -239,7 +242,7 @@ class TestFolder:
 
     def test_other_files_are_named(self, tmp_path):
         save_checkpoint(tmp_path / "inpainter.pt", {"weights": {}})
-        with pytest.raises(ValueError, match="holds an inpainter of another run"):
+        with pytest.raises(ValueError, match="holds a finished inpainter of another run"):
             train(folder=tmp_path)
         (tmp_path / "inpainter.pt").write_bytes(b"no checkpoint")
         with pytest.raises(ValueError, match=r"inpainter\.pt is not a readable checkpoint"):
@@ -287,7 +290,7 @@ class TestAsAnInfill:
     def test_the_folder_knows_which_inpainter_its_run_belongs_to(self, tmp_path):
         inpainters = [Inpainter(width=2, seed=seed).eval().requires_grad_(False) for seed in (0, 1)]
         self.masker(infill=inpainters[0], folder=tmp_path)
-        with pytest.raises(ValueError, match="holds a finished run with another configuration"):
+        with pytest.raises(ValueError, match="holds a finished masker of another run"):
             self.masker(infill=inpainters[1], folder=tmp_path)
 
     def test_the_inpainter_does_not_learn_from_the_masker(self):

@@ -19,7 +19,7 @@ from maskerlib.config import MaskerConfig
 from maskerlib.distributions import MASKS, sampled_mask
 from maskerlib.files import load_checkpoint, read_json, save_checkpoint
 from maskerlib.infills import INFILLS, Infill
-from maskerlib.loop import Diverged
+from maskerlib.loop import Diverged, learning_rate_factor
 from maskerlib.masker import Masker, masker_for
 from maskerlib.masks import area, mask_from_logits, masked_in, masked_out
 from maskerlib.objectives import Objective, evaluate_objective
@@ -417,6 +417,21 @@ class TestRun:
         train(dataclasses.replace(CA, steps=3, masker_lr=0.5, classifier_lr=0.2))
         assert rates["Adam"] == pytest.approx([0.5, 0.05, 0.005]) and rates["SGD"] == pytest.approx([0.2, 0.02, 0.002])
 
+    def test_the_rates_rise_over_the_first_share_of_the_steps(self):
+        factors = [learning_rate_factor(step, 20, "steps", warmup=0.2) for step in range(8)]
+        assert factors == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1, 1, 0.1])
+        assert learning_rate_factor(0, 20, "cosine", warmup=0.01) == 1  # less than a step
+        halves = [learning_rate_factor(step, 20, "cosine", warmup=1) for step in (0, 10)]
+        assert halves == pytest.approx([1 / 20, 0.5 * 11 / 20])
+
+    def test_both_rates_are_warmed_up(self, monkeypatch):
+        rates = []
+        for kind in (torch.optim.Adam, torch.optim.SGD):
+            monkeypatch.setattr(kind, "step", lambda optimiser, *a: rates.append(optimiser.param_groups[0]["lr"]))
+        train(dataclasses.replace(CA, steps=4, masker_lr=0.5, classifier_lr=0.2, schedule="cosine", warmup=0.5))
+        factors = [0.5, 0.5 * (1 + math.cos(math.pi / 4)), 0.5, 0.5 * (1 + math.cos(3 * math.pi / 4))]
+        assert sorted(rates) == pytest.approx(sorted([0.5 * f for f in factors] + [0.2 * f for f in factors]))
+
     def test_passes_give_the_steps(self):
         history = train(dataclasses.replace(FIX, steps=None, passes=0.5, batch_size=5)).history
         assert len(history["objective"]) == math.ceil(0.5 * 24 / 5)
@@ -499,7 +514,7 @@ class TestFolder:
             {"classifier": tiny_classifier(seed=1)},
         ]
         for other in others:
-            with pytest.raises(ValueError, match="holds a finished run with another configuration.*use another folder"):
+            with pytest.raises(ValueError, match="holds a finished masker of another run.*use another folder"):
                 train(**{"config": FIX, **other}, folder=tmp_path)
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 

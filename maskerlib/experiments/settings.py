@@ -87,6 +87,7 @@ class Setting:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     schedule: str = "cosine"
+    warmup: float = 0.1
     clip_norm: float = 10.0
     smallest_crop: float = 1.0
 

@@ -4,7 +4,8 @@ python -m maskerlib.experiments plan            every table: runs, finished runs
 python -m maskerlib.experiments plan layers     one table, row by row, with the command of each run that is left
 python -m maskerlib.experiments shared NAME     make a part that runs share: scenes, inpainter or shuffled
 python -m maskerlib.experiments table layers    write figures/tables/layers*.csv from the finished runs
-python -m maskerlib.experiments figures         draw the figure of every table there is
+python -m maskerlib.experiments claims          write figures/tables/claims.csv from the tables
+python -m maskerlib.experiments figures         draw the figure of every table there is, and of the claims
 """
 
 import argparse
@@ -17,12 +18,15 @@ from pathlib import Path
 import torch
 
 from maskerlib.experiments import run as parts
+from maskerlib.experiments.claim_figures import claims_figure
+from maskerlib.experiments.claims import make_claims, read_claims
 from maskerlib.experiments.figures import draw_all
 from maskerlib.experiments.grid import Run, Table, load_tables, unique
 from maskerlib.experiments.results import MissingRuns, make_table, runs_folder
 from maskerlib.experiments.settings import INPAINTER, Setting
 from maskerlib.files import read_json
 from maskerlib.notebooks import project_root
+from maskerlib.plots import save_figure
 
 __all__ = ["expected_seconds", "main"]
 
@@ -64,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shared.add_argument("part", choices=SHARED)
     table = commands.add_parser("table", help="write a table from its finished runs")
     table.add_argument("tables", nargs="+", help="the tables")
-    commands.add_parser("figures", help="draw the figures of all tables there are")
+    commands.add_parser("claims", help="hold the study's claims against the tables")
+    commands.add_parser("figures", help="draw the figures of all tables there are, and of the claims")
     options = parser.parse_args(arguments)
     root = project_root()
     folder = runs_folder(root)
@@ -73,17 +78,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _make_shared(options.part, root / "runs" / "cache")
             return 0
         known = load_tables(root / "experiments")
+        tables = root / "figures" / "tables"
+        if options.command == "claims":
+            print("\n".join(str(path.relative_to(root)) for path in make_claims(tables)))
+            return 0
         if options.command == "figures":
-            tables = root / "figures" / "tables"
             made = [name for name in known if (tables / f"{name}.csv").is_file()]
-            print("\n".join(str(path.relative_to(root)) for path in draw_all(tables, root / "figures", made)))
+            drawn = draw_all(tables, root / "figures", made)
+            if (tables / "claims.csv").is_file():
+                drawn.append(root / "figures" / "14_paper_figures.png")
+                save_figure(claims_figure(read_claims(tables)), drawn[-1], colours=128)
+            print("\n".join(str(path.relative_to(root)) for path in drawn))
             return 0
         if unknown := [name for name in options.tables if name not in known]:
             parser.error(f"there is no table {unknown[0]!r}; choose from {', '.join(known)}")
         chosen = [known[name] for name in options.tables or known]
         if options.command == "table":
             for each in chosen:
-                for path in make_table(each, folder, root / "figures" / "tables"):
+                for path in make_table(each, folder, tables):
                     print(path.relative_to(root))
             return 0
         print("\n".join(_plan(chosen, folder, options.cores, rows=bool(options.tables))))

@@ -104,6 +104,11 @@ def judge(low: float, high: float, margin: float = 0.0) -> str:
     return "does not hold" if high < -margin else "undecided"
 
 
+def _words(setting: Setting) -> str:
+    name, mode = setting
+    return name if name.split(",")[0] == mode else f"{name}, {mode}"
+
+
 def _evidence(folder: Path) -> Iterator[dict[str, object]]:
     for claim in CLAIMS:
         results = read_results(claim.table, folder)
@@ -114,8 +119,8 @@ def _evidence(folder: Path) -> Iterator[dict[str, object]]:
                     "claim": claim.name,
                     "paper": claim.paper,
                     "metric": metric,
-                    "ours": ", ".join(dict.fromkeys(ours)),
-                    "other": ", ".join(dict.fromkeys(other)),
+                    "ours": _words(ours),
+                    "other": _words(other),
                     "estimate": mean,
                     "low": low,
                     "high": high,

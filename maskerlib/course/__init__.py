@@ -8,6 +8,7 @@
     mask_figures         masks remedy by remedy, and intervals of their success
     objective_figures    the terms of the objective, drawn
     architecture         the masker drawn from its module
+    setup_figure         the training setup, with what one image makes of it
     metric_figures       thresholds, curves and rankings, drawn
     shortcut             scenes with a mark that gives the class away
     agnostic_figures     a classifier and its masks, before and after

@@ -7,7 +7,8 @@
     results     means over seeds, with intervals, as tables
     tables      reading the tables, or making them anew
     figures     the figures of the ablations, from their tables alone
-    claims      the study's four claims, held against the tables; claim_figures draws them
+    claims      the study's four claims, held against the tables
+    claim_figures  the figures of the claims and of the few examples
     __main__    the command line
 
 A run is executed by `notebooks/experiment.ipynb`; `experiments/Snakefile` knows which runs a table needs.

@@ -21,6 +21,7 @@ import pandas as pd
 from maskerlib.experiments.tables import Results, read_results
 from maskerlib.files import atomic_path, read_json, write_json
 from maskerlib.intervals import t_interval
+from maskerlib.notebooks import project_root
 
 __all__ = ["CLAIMS", "VERDICTS", "Claim", "gain", "judge", "make_claims", "overall", "read_claims", "tables_needed"]
 
@@ -145,8 +146,13 @@ def make_claims(folder: Path) -> list[Path]:
     return [path, folder / "claims.json"]
 
 
-def read_claims(folder: Path) -> pd.DataFrame:
-    """claims.csv: claim, paper, metric, ours, other, estimate, low, high, margin, seeds, verdict. Raises FileNotFoundError."""
+def read_claims(folder: Path | None = None) -> pd.DataFrame:
+    """claims.csv of `folder`, by default figures/tables: a row a comparison, its claim, paper, metric, ours, other, estimate, low, high,
+    margin, seeds and verdict.
+
+    Raises FileNotFoundError, naming the command that makes it.
+    """
+    folder = folder if folder is not None else project_root() / "figures" / "tables"
     if not (folder / "claims.csv").is_file():
         raise FileNotFoundError(f"no claims.csv in {folder}; `make experiments TABLE=claims` makes it")
     return pd.read_csv(folder / "claims.csv")

@@ -147,10 +147,10 @@ def make_claims(folder: Path) -> list[Path]:
 
 
 def read_claims(folder: Path | None = None) -> pd.DataFrame:
-    """claims.csv of `folder`, by default figures/tables: a row a comparison, its claim, paper, metric, ours, other, estimate, low, high,
-    margin, seeds and verdict.
+    """claims.csv of `folder`, by default figures/tables, one row a comparison.
 
-    Raises FileNotFoundError, naming the command that makes it.
+    Columns: claim, paper, metric, ours, other, estimate, low, high, margin, seeds, verdict. Raises FileNotFoundError, naming the
+    command that makes the file.
     """
     folder = folder if folder is not None else project_root() / "figures" / "tables"
     if not (folder / "claims.csv").is_file():

@@ -1,17 +1,20 @@
 """The claims: gains with the right sign, one rule for all, and a file that says where it comes from."""
 
 import dataclasses
+import shutil
 
 import pandas as pd
 import pytest
 from tiny_grid import finish, table_file
 
+from maskerlib.experiments import __main__ as command_line
 from maskerlib.experiments import claims
 from maskerlib.experiments.claim_figures import claims_figure, few_shot_figure
 from maskerlib.experiments.claims import CLAIMS, Claim, gain, judge, make_claims, overall, read_claims, tables_needed
 from maskerlib.experiments.grid import load_table, load_tables
 from maskerlib.experiments.results import make_table
 from maskerlib.experiments.tables import read_results
+from maskerlib.files import read_json
 from maskerlib.intervals import t_interval
 from maskerlib.notebooks import project_root
 
@@ -78,7 +81,7 @@ class TestRule:
     def test_all_comparisons_count(self):
         assert overall(["holds", "holds"]) == "holds"
         assert overall(["holds", "undecided"]) == "undecided"
-        assert overall({"LE": "undecided", "PxAP": "does not hold"}) == "does not hold"
+        assert overall(word for word in ("undecided", "does not hold")) == "does not hold"
 
     @pytest.mark.parametrize("given", [[], ["perhaps"]])
     def test_no_verdict_is_refused(self, given):
@@ -113,11 +116,32 @@ class TestFile:
         names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
         assert names == ["plain is better:", "plain, FIX  against  other, FIX", "plain, CA  against  plain, FIX"]
 
+    def test_the_command_line_writes_and_draws_it(self, folder, tmp_path, monkeypatch, capsys):
+        (tmp_path / "experiments").mkdir()
+        (tmp_path / "figures").mkdir()
+        folder.rename(tmp_path / "figures" / "tables")
+        monkeypatch.setattr(command_line, "project_root", lambda: tmp_path)
+        assert command_line.main(["claims"]) == 0
+        assert "figures/tables/claims.csv" in capsys.readouterr().out.replace("\\", "/")
+        assert command_line.main(["figures"]) == 0
+        assert (tmp_path / "figures" / "14_paper_figures.png").stat().st_size > 1000
+        (tmp_path / "figures" / "tables" / "trial_seeds.csv").unlink()
+        assert command_line.main(["claims"]) == 2
+        assert "trial" in capsys.readouterr().err
+
     def test_without_its_tables_it_is_not_made(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="make experiments TABLE=objectives"):
             make_claims(tmp_path)
         with pytest.raises(FileNotFoundError, match="make experiments TABLE=claims"):
             read_claims(tmp_path)
+
+
+def test_the_committed_claims_follow_from_the_committed_tables(tmp_path):
+    committed = project_root() / "figures" / "tables"
+    shutil.copytree(committed, tmp_path / "tables")
+    make_claims(tmp_path / "tables")
+    pd.testing.assert_frame_equal(read_claims(tmp_path / "tables"), read_claims(), rtol=1e-4)
+    assert len(set(read_json(committed / "claims.json")["tables"].values())) == 1, "tables of different training code"
 
 
 def test_the_claims_ask_for_rows_that_the_tables_have():

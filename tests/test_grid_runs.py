@@ -85,6 +85,15 @@ def test_a_grid_survives_a_kill_and_ends_once(tmp_path):
     assert third.returncode == 0 and "Nothing to be done" in output
 
 
+def test_the_claims_wait_for_their_tables():
+    pytest.importorskip("snakemake")
+    dry = snakemake(ROOT, "--dry-run", "figures/tables/claims.csv", "--forcerun", "claims")
+    output, _ = dry.communicate(timeout=120)
+    assert dry.returncode == 0, output
+    jobs = dict(line.split() for line in output.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit())
+    assert jobs["claims"] == "1" and set(jobs) <= {"claims", "table", "run", "part", "total"}
+
+
 def test_another_executor_reads_the_same_graph(tmp_path):
     pytest.importorskip("snakemake")
     (tmp_path / "experiments").mkdir()

@@ -70,7 +70,7 @@ def setup_picture(trained: Trained, image: Tensor, label: int) -> Figure:
     _box(axes, (4.55, 1.85), "masker\nlearns", "#c8702a")
     _picture(axes, (6.25, 1.85), found.mask, "")
     axes.text(
-        5.6, 0.95, f"mask: {found.area:.2f} of the image,\nto be small and smooth", fontsize=8, ha="center", va="top"
+        6.25, 1.25, f"mask: {found.area:.2f} of the image,\nto be small and smooth", fontsize=8, ha="center", va="top"
     )
     judge = "classifier,\nor a past one" if learns else "classifier"
     sides = (

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             made = [name for name in known if (tables / f"{name}.csv").is_file()]
             drawn = draw_all(tables, root / "figures", made)
             if (tables / "claims.csv").is_file():
-                drawn.append(root / "figures" / "14_paper_figures.png")
+                drawn.append(root / "figures" / f"{read_json(tables / 'claims.json')['notebook']}.png")
                 save_figure(claims_figure(read_claims(tables)), drawn[-1], colours=128)
             print("\n".join(str(path.relative_to(root)) for path in drawn))
             return 0

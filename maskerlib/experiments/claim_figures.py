@@ -51,6 +51,7 @@ def claims_figure(claims: pd.DataFrame) -> Figure:
 def few_shot_figure(results: Results, metric: str = "LE") -> Figure:
     """A metric against the examples per class, with 95 % intervals; dashed: one pass, dotted: the full schedule."""
     counts = {name: int(found[1]) for name in results.settings if (found := re.fullmatch(r"(\d+) per class", name))}
+    references = {"one pass": "--", "full schedule": ":"}
     figure, axis = plt.subplots(figsize=(5, 3.2))
     for shift, (mode, colour) in zip((0.97, 1.03), _MODES.items(), strict=True):
         points = [(count * shift, *results.value(name, mode, metric)) for name, count in counts.items()]
@@ -59,7 +60,7 @@ def few_shot_figure(results: Results, metric: str = "LE") -> Figure:
         )
         for x, _, low, high in points:
             axis.plot([x, x], [low, high], color=colour, linewidth=1.2)
-        for name, style in (("one pass", "--"), ("full schedule", ":")):
+        for name, style in references.items():
             axis.axhline(results.value(name, mode, metric)[0], color=colour, linewidth=0.9, linestyle=style)
     axis.set_xscale("log")
     axis.set_xticks(list(counts.values()), [str(count) for count in counts.values()])
@@ -68,5 +69,9 @@ def few_shot_figure(results: Results, metric: str = "LE") -> Figure:
     axis.set_ylabel(metric, fontsize=8)
     axis.tick_params(labelsize=7)
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(fontsize=7, frameon=False)
+    lines = [
+        plt.Line2D([], [], color="black", linewidth=0.9, linestyle=style, label=name)
+        for name, style in references.items()
+    ]
+    axis.legend(handles=[*axis.get_legend_handles_labels()[0], *lines], fontsize=7, frameon=False)
     return plots.finish(figure)

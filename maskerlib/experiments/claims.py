@@ -2,7 +2,7 @@
 
 Every claim says of the study's choice that it is better than another setting, or not much worse. Its evidence is a handful of
 comparisons: the two settings, seed by seed, in LE and in PxAP. The gain of a comparison is positive where the study's choice is
-the better one, whatever the metric's direction. One rule decides, and it was fixed by the study's words alone:
+the better one, whatever the metric's direction. One rule decides, and its only number is the study's own:
 
     holds            the whole 95 % interval of the gain lies above -margin
     does not hold    the whole interval lies below -margin
@@ -12,7 +12,7 @@ The margin is 0 where the study says "better". Where it says "enough" it is 0.00
 localisation error "only" that. Source: Phang et al. (2020), abstract and section 1.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,6 +138,7 @@ def make_claims(folder: Path) -> list[Path]:
     with atomic_path(path) as partial:
         evidence.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
     record = {
+        "notebook": "14_paper_figures",
         "command": "make experiments TABLE=claims",
         "rule": "holds: low > -margin; does not hold: high < -margin; undecided: otherwise",
         "tables": {name: read_json(folder / f"{name}.json")["code"] for name in tables_needed()},
@@ -158,12 +159,12 @@ def read_claims(folder: Path | None = None) -> pd.DataFrame:
     return pd.read_csv(folder / "claims.csv")
 
 
-def overall(verdicts: Sequence[str] | Mapping[object, str]) -> str:
+def overall(verdicts: Iterable[str]) -> str:
     """The verdict on a claim from those on its comparisons: it holds where all do, and not where one does not.
 
     Raises ValueError for none at all, or for a word that is no verdict.
     """
-    given = list(verdicts.values()) if isinstance(verdicts, Mapping) else list(verdicts)
+    given = list(verdicts)
     if not given or set(given) - set(VERDICTS):
         raise ValueError(f"verdicts {given}: expected at least one, each of {', '.join(VERDICTS)}")
     if "does not hold" in given:

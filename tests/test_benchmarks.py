@@ -151,6 +151,37 @@ def test_why_the_other_process_failed_is_named(script, monkeypatch):
         train_step.step_memory_apart("FIX", True, options())
 
 
+# --- cost -----------------------------------------------------------------------------------------
+
+
+def test_operations_are_counted_as_two_a_multiplication(script):
+    counted = script("cost").counted
+    assert counted(lambda: torch.ones(3, 5) @ torch.ones(5, 7)) == 2 * 3 * 5 * 7
+    images, weights = torch.ones(2, 3, 8, 8), torch.ones(4, 3, 3, 3)
+    assert counted(lambda: torch.nn.functional.conv2d(images, weights)) == 2 * (2 * 4 * 6 * 6) * (3 * 3 * 3)
+
+
+def test_a_step_costs_the_passes_that_it_is_made_of(script, tmp_path, capsys):
+    """FIX 1 + 2 x 2, CA 10 or 7 (benchmarks/README.md), and a little for the masker; ResNet-18 is published with 1.8 GFLOP."""
+    cost, out = script("cost"), tmp_path / "cost.json"
+    rest = ["--network", "resnet18", "--batch", "1", "--device", "cpu", "--out", str(out)]
+    cost.main([*rest, "--images", "3600", "--teraflops", "0.001"])
+    found = read_json(out)
+    forward = found["operations an image"]["forward pass"]
+    assert forward == pytest.approx(2 * 1.81e9, rel=0.02), "a multiplication and an addition count as one there"
+    for mode, passes in {"FIX": 5, "CA": 8.5}.items():
+        assert passes - 0.4 < found["operations an image"][mode] / forward < passes + 0.2
+        assert found["hours"][mode] == pytest.approx(found["operations an image"][mode] / 1e9)
+    assert "resnet18 at 224" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [["--teraflops", "0"], ["--images", "0"]])
+def test_a_cost_needs_images_and_a_speed(script, capsys, wrong):
+    with pytest.raises(SystemExit):
+        script("cost").main(wrong)
+    assert "must be above 0" in capsys.readouterr().err
+
+
 # --- throughput -----------------------------------------------------------------------------------
 
 

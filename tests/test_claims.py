@@ -144,6 +144,13 @@ def test_the_committed_claims_follow_from_the_committed_tables(tmp_path):
     assert len(set(read_json(committed / "claims.json")["tables"].values())) == 1, "tables of different training code"
 
 
+def test_the_readme_gives_the_verdicts_of_the_committed_claims():
+    readme = (project_root() / "README.md").read_text(encoding="utf-8")
+    decided = read_claims().groupby(["claim", "metric"], sort=False)["verdict"].agg(overall)
+    for claim in CLAIMS:
+        assert f"| {claim.name} | {decided[claim.name, 'LE']} | {decided[claim.name, 'PxAP']} |" in readme
+
+
 def test_the_claims_ask_for_rows_that_the_tables_have():
     known = load_tables(project_root() / "experiments")
     assert len(CLAIMS) == 4 and set(tables_needed()) <= set(known)

@@ -1,9 +1,11 @@
 """Reading tables, making them anew, and drawing them."""
 
+import dataclasses
 import json
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +18,7 @@ from maskerlib.experiments.figures import difference_figure, draw_all, interval_
 from maskerlib.experiments.grid import load_table, unique
 from maskerlib.experiments.results import make_table
 from maskerlib.experiments.tables import read_results, rerun, verdict
+from maskerlib.intervals import t_interval
 
 
 @pytest.fixture
@@ -33,6 +36,22 @@ class TestResults:
         assert results.difference("other", "FIX", "LE") == pytest.approx((0.5, 0.5, 0.5))
         assert results.record["baseline"] == "plain"
 
+    def test_another_baseline_turns_the_sign_and_its_own_gives_the_committed_differences(self, results):
+        turned = results.against("other")
+        assert turned.record["baseline"] == "other" and set(turned.paired["setting"]) == {"plain"}
+        assert turned.difference("plain", "CA", "LE") == pytest.approx((-0.5, -0.5, -0.5))
+        assert results.difference("other", "CA", "LE")[0] == pytest.approx(0.5), "the results themselves are as they were"
+        pd.testing.assert_frame_equal(results.against("plain").paired, results.paired, rtol=1e-5)
+        with pytest.raises(KeyError, match="no setting 'third'; the settings are plain, other"):
+            results.against("third")
+
+    def test_seeds_that_a_baseline_lacks_do_not_count(self, results):
+        seeds = results.seeds[~((results.seeds["setting"] == "other") & (results.seeds["seed"] == 0))].copy()
+        seeds.loc[(seeds["setting"] == "other") & (seeds["seed"] == 2), "value"] += 0.2
+        turned = dataclasses.replace(results, seeds=seeds).against("other")
+        assert turned.difference("plain", "FIX", "LE") == pytest.approx(t_interval([-0.5, -0.7]))
+        assert set(turned.paired["seeds"]) == {2}
+
     def test_what_is_not_there_is_named(self, results):
         with pytest.raises(KeyError, match="no LE of 'third', CA; the settings are plain, other"):
             results.value("third", "CA", "LE")
@@ -45,6 +64,14 @@ class TestResults:
     def test_maps_are_told_apart(self, results):
         assert list(results.maps) == [("plain", "FIX"), ("plain", "CA"), ("other", "FIX"), ("other", "CA")]
         assert results.maps["plain", "CA"].shape == (4, 8)
+
+    def test_its_state_follows_rows_and_code(self, results, tmp_path, monkeypatch):
+        table, folder = load_table(table_file(tmp_path)), tmp_path / "tables"
+        assert tables.state(table, tmp_path) == "none" and tables.state(table, folder) == "current"
+        assert tables.state(load_table(table_file(tmp_path, seeds=[0, 1])), folder) == "other rows"
+        assert tables.state(load_table(table_file(tmp_path, baseline="other")), folder) == "other rows"
+        monkeypatch.setattr(tables, "code_hash", lambda: "another")
+        assert tables.state(table, folder) == "other code"
 
     def test_no_table(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="`make experiments TABLE=layers` makes it"):

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,10 @@ from maskerlib.experiments import __main__ as command_line
 from maskerlib.experiments import code, results
 from maskerlib.experiments import run as parts
 from maskerlib.experiments.grid import NOTEBOOK, Table, load_table, load_tables, unique
-from maskerlib.experiments.results import MissingRuns, collect, make_table, paired, summarise
+from maskerlib.experiments.results import MissingRuns, collect, make_table, paired, row_name, summarise
 from maskerlib.experiments.settings import Setting
+from maskerlib.experiments.tables import state
+from maskerlib.files import read_json
 from maskerlib.parameters import read_parameters
 from maskerlib.training import train_masker
 
@@ -215,6 +218,15 @@ class TestTables:
         table = load_table(table_file(tmp_path, rows=[{"name": "plain"}, {"name": "same", "parameters": {"tv": 0.002}}]))
         assert len(list(table.runs())) == 12 and len(unique(list(table.runs()))) == 6
 
+    def test_a_run_is_found_by_name(self, tmp_path):
+        table = load_table(table_file(tmp_path))
+        run = table.run("other", "CA", 2)
+        assert (run.row, run.mode, run.seed, run.setting) == ("other", "CA", 2, Setting(mode="CA", seed=2, tv=0.1))
+        with pytest.raises(KeyError, match="trial has no row 'othr'; the rows are plain, other"):
+            table.run("othr", "CA", 2)
+        with pytest.raises(KeyError, match="row 'other', has no run CA, seed 3; it has FIX, CA with seeds 0, 1, 2"):
+            table.run("other", "CA", 3)
+
     def test_the_command_of_a_run_makes_that_run(self, tmp_path):
         rows = [{"name": "plain"}, {"name": "other", "parameters": {"layers": ["stem", "stage4"], "masked_out": None}}]
         run = list(load_table(table_file(tmp_path, rows=rows)).runs())[3]
@@ -278,7 +290,7 @@ class TestResults:
 
     def test_pairing_takes_out_what_the_seeds_share(self, table, tmp_path):
         finish(table, tmp_path, lambda run: 5 * run.seed + (0.2 + 0.01 * run.seed) * (run.row == "other"))
-        differences = paired(table, collect(table, tmp_path), tmp_path).set_index(["setting", "mode", "metric"])
+        differences = paired(collect(table, tmp_path), "plain").set_index(["setting", "mode", "metric"])
         mean, low, high = differences.loc[("other", "FIX", "LE"), ["mean", "low", "high"]]
         assert mean == pytest.approx(0.21) and 0.18 < low < 0.21 < high < 0.24
         assert "plain" not in differences.index.get_level_values("setting")
@@ -287,7 +299,8 @@ class TestResults:
         rows = [{"name": "plain"}, {"name": "other", "parameters": {"class_share": 0.5}, "variants": ["unseen"]}]
         table = load_table(table_file(tmp_path, rows=rows))
         finish(table, tmp_path, lambda run: 0.5 + 0.1 * run.seed + 0.3 * (run.row == "other"))
-        differences = paired(table, collect(table, tmp_path), tmp_path).set_index(["setting", "mode", "metric"])
+        make_table(table, tmp_path, tmp_path / "tables")
+        differences = pd.read_csv(tmp_path / "tables" / "trial_paired.csv").set_index(["setting", "mode", "metric"])
         # the row's LE is measured on cats alone, and the baseline's on cats is 0.1 lower than on all
         assert differences.loc[("other", "FIX", "LE"), "mean"] == pytest.approx(0.3 + 0.1)
 
@@ -333,12 +346,12 @@ class TestCommandLine:
 
     def test_the_plan_counts_what_is_left_and_learns_from_what_is_done(self, tmp_path, capsys):
         assert command_line.main(["plan", "--cores", "2"]) == 0
-        assert capsys.readouterr().out.splitlines()[1].split() == ["trial", "12", "0", "12", "8", "min"]
+        assert capsys.readouterr().out.splitlines()[1].split() == ["trial", "12", "0", "12", "8", "min", "none"]
         table = load_table(tmp_path / "experiments" / "trial.yaml")
         finish(dataclasses.replace(table, rows=table.rows[:1]), tmp_path / "runs" / "experiments", lambda run: 0.0)
         assert command_line.main(["plan", "trial", "--cores", "1"]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert lines[1].split() == ["trial", "12", "6", "6", "6", "min"]
+        assert lines[1].split() == ["trial", "12", "6", "6", "6", "min", "none"]
         assert len(lines) == 2 + 6 and "-p tv 0.1" in lines[2]
 
     def test_a_table_that_misses_runs_says_so(self, capsys):
@@ -354,6 +367,32 @@ class TestCommandLine:
         with pytest.raises(SystemExit):
             command_line.main(["plan", "trail"])
         assert "there is no table 'trail'; choose from trial" in capsys.readouterr().err
+
+
+def test_the_committed_tables_are_of_their_rows_and_of_one_training_code():
+    folder = ROOT / "figures" / "tables"
+    tables = load_tables(ROOT / "experiments")
+    states = {name: state(table, folder) for name, table in tables.items()}
+    assert set(states.values()) <= {"current", "other code"}, f"make experiments TABLE=... again: {states}"
+    assert len({read_json(folder / f"{name}.json")["code"] for name in tables}) == 1, "tables of different training code"
+    for name, table in tables.items():
+        wanted = {
+            (row_name(row, variant), mode, seed)
+            for row in table.rows
+            for variant in row.variants
+            for mode in row.modes
+            for seed in row.seeds
+        }
+        found = pd.read_csv(folder / f"{name}_seeds.csv")[["setting", "mode", "seed"]]
+        assert set(found.itertuples(index=False, name=None)) == wanted
+
+
+@pytest.mark.parametrize("table", load_tables(ROOT / "experiments").values(), ids=lambda table: table.name)
+def test_the_notebook_of_a_table_shows_the_command_of_a_run(table):
+    cells = nbformat.read(ROOT / "notebooks" / f"{table.notebook}.ipynb", as_version=4).cells
+    (shown,) = [cell for cell in cells if cell.cell_type == "code" and ".command())" in cell.source]
+    printed = "".join(output.get("text", "") for output in shown.outputs)
+    assert any(run.arguments() and shlex.join(run.arguments()) in printed for run in table.runs())
 
 
 def test_the_notebook_writes_its_result_last():

@@ -44,7 +44,7 @@ def claims_figure(claims: pd.DataFrame) -> Figure:
     for label in axes[0][0].get_yticklabels():
         label.set_fontweight("bold" if label.get_text().endswith(":") else "normal")
     handles = [plt.Line2D([], [], marker="o", color=colour, label=name) for name, colour in _COLOURS.items()]
-    axes[0][-1].legend(handles=handles, fontsize=7, frameon=False)
+    axes[0][-1].legend(handles=handles, fontsize=7, frameon=False, loc="lower right")
     return plots.finish(figure)
 
 

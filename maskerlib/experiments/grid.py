@@ -93,6 +93,17 @@ class Table:
                     for mode in row.modes:
                         yield Run(row.name, mode, seed, self.setting(row, mode, seed))
 
+    def run(self, row: str, mode: str, seed: int) -> Run:
+        """One run by the name of its row. Raises KeyError, with the runs of that row or the rows, where there is none."""
+        for run in self.runs():
+            if (run.row, run.mode, run.seed) == (row, mode, seed):
+                return run
+        rows = {found.name: found for found in self.rows}
+        if row not in rows:
+            raise KeyError(f"{self.name} has no row {row!r}; the rows are {', '.join(rows)}")
+        known = f"{', '.join(rows[row].modes)} with seeds {', '.join(map(str, rows[row].seeds))}"
+        raise KeyError(f"{self.name}, row {row!r}, has no run {mode}, seed {seed}; it has {known}")
+
     def setting(self, row: Row, mode: str, seed: int) -> Setting:
         """The setting of one run."""
         return Setting.read({**self.shared, **row.parameters, "mode": mode, "seed": seed})

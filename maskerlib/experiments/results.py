@@ -31,7 +31,7 @@ from maskerlib.files import atomic_path, read_json, write_json
 from maskerlib.intervals import t_interval
 from maskerlib.provenance import provenance
 
-__all__ = ["MissingRuns", "collect", "make_table", "paired", "row_name", "runs_folder", "save_result", "summarise"]
+__all__ = ["MissingRuns", "collect", "make_table", "paired", "row_name", "rows_record", "runs_folder", "save_result", "summarise"]
 
 _KEYS = ["setting", "mode", "metric"]
 
@@ -121,18 +121,19 @@ def summarise(values: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*_KEYS, "mean", "low", "high", "seeds"])
 
 
-def paired(table: Table, values: pd.DataFrame, runs: Path) -> pd.DataFrame:
-    """Differences from the table's baseline, seed by seed, with 95 % t intervals; columns as in the module.
+def paired(
+    values: pd.DataFrame, baseline: str, on_classes: Mapping[tuple[str, str], Mapping[int, Mapping[str, float]]] | None = None
+) -> pd.DataFrame:
+    """Differences from the setting `baseline`, seed by seed, with 95 % t intervals; `values` and columns as in the module.
 
-    Only seeds that both have count. A row that is measured on some classes only is compared with the baseline on the same
-    classes of the same seed, in the metrics that are known class by class. A baseline that exists in one mode only serves both.
+    Only seeds that both have count. A baseline that exists in one mode only serves both. A setting and mode in `on_classes` is
+    compared with the values given there, {seed: {metric: value}}, in the metrics that they have.
     """
-    base_row = next(row for row in table.rows if row.name == table.baseline)
-    base = values[values["setting"] == row_name(base_row, base_row.variants[0])]
-    on_classes = _on_the_same_classes(table, runs)
+    base = values[values["setting"] == baseline]
+    on_classes = on_classes or {}
     found = []
     for (setting, mode, metric), group in values.groupby(_KEYS, sort=False):
-        if setting == table.baseline:
+        if setting == baseline:
             continue
         its_mode = mode if (base["mode"] == mode).any() else base["mode"].iloc[0]
         reference = base[(base["metric"] == metric) & (base["mode"] == its_mode)].set_index("seed")["value"]
@@ -144,12 +145,20 @@ def paired(table: Table, values: pd.DataFrame, runs: Path) -> pd.DataFrame:
         if len(difference) < 2:
             continue
         mean, low, high = t_interval(difference)
-        found.append((setting, table.baseline, mode, metric, mean, low, high, len(difference)))
+        found.append((setting, baseline, mode, metric, mean, low, high, len(difference)))
     return pd.DataFrame(found, columns=["setting", "baseline", "mode", "metric", "mean", "low", "high", "seeds"])
 
 
+def _baseline(table: Table) -> str:
+    row = next(row for row in table.rows if row.name == table.baseline)
+    return row_name(row, row.variants[0])
+
+
 def _on_the_same_classes(table: Table, runs: Path) -> dict[tuple[str, str], dict[int, dict[str, float]]]:
-    """{(setting, mode): {seed: {metric: the baseline's mean over the classes that the setting is measured on}}}."""
+    """{(setting, mode): {seed: {metric: the baseline's mean over the classes that the setting is measured on}}}.
+
+    Of the rows that are measured on some classes only, in the metrics that are known class by class.
+    """
     every = list(_finished(table, runs))
     base = {
         (run.mode, run.seed): next(iter(found["measured"].values()))["by_class"]
@@ -173,7 +182,8 @@ def make_table(table: Table, runs: Path, into: Path) -> list[Path]:
     Raises MissingRuns while a run is missing.
     """
     values = collect(table, runs)
-    frames = {"": summarise(values), "_paired": paired(table, values, runs), "_seeds": values}
+    differences = paired(values, _baseline(table), _on_the_same_classes(table, runs))
+    frames = {"": summarise(values), "_paired": differences, "_seeds": values}
     written = []
     for suffix, frame in frames.items():
         path = into / f"{table.name}{suffix}.csv"
@@ -202,6 +212,19 @@ def _maps(table: Table, runs: Path) -> tuple[np.ndarray, list[dict[str, str]]]:
     return np.concatenate(strips), order
 
 
+def rows_record(table: Table) -> dict[str, Any]:
+    """What NAME.json says of the rows: {name: label, parameters, modes, seeds}."""
+    return {
+        row.name: {
+            "label": row.label,
+            "parameters": {**table.shared, **row.parameters},
+            "modes": list(row.modes),
+            "seeds": list(row.seeds),
+        }
+        for row in table.rows
+    }
+
+
 def _record(table: Table, runs: Path, order: list[dict[str, str]]) -> dict[str, Any]:
     finished = list(_finished(table, runs))
     return {
@@ -213,15 +236,7 @@ def _record(table: Table, runs: Path, order: list[dict[str, str]]) -> dict[str, 
         "code": code_hash(),
         "runs": len(unique([run for _, run, _ in finished])),
         "core minutes": round(sum({f["address"]: f["seconds"] for _, _, f in finished}.values()) / 60, 1),
-        "rows": {
-            row.name: {
-                "label": row.label,
-                "parameters": {**table.shared, **row.parameters},
-                "modes": list(row.modes),
-                "seeds": list(row.seeds),
-            }
-            for row in table.rows
-        },
+        "rows": rows_record(table),
         "maps": order,
         "environments": _environments(found["provenance"] for _, _, found in finished),
     }

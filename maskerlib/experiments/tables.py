@@ -3,9 +3,11 @@
     results = read_results("layers")
     results.value("top 2", "CA", "LE")              mean, low, high
     results.difference("top 5", "CA", "LE")         from the baseline, seed by seed
+    results.against("top 1").difference("top 5", "CA", "LE")    from another one
     results = rerun(load_table("experiments/layers.yaml"), runs, into)
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +17,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from maskerlib.experiments.code import code_hash
 from maskerlib.experiments.grid import NOTEBOOK, Table, unique
-from maskerlib.experiments.results import make_table
+from maskerlib.experiments.results import make_table, paired, rows_record
 from maskerlib.files import read_json
 from maskerlib.notebooks import project_root, run_notebook
 
-__all__ = ["Results", "read_results", "rerun", "verdict"]
+__all__ = ["STATES", "Results", "read_results", "rerun", "state", "verdict"]
+
+STATES = ("current", "other code", "other rows", "none")
+"""What the files of a table can be: made of its rows by this training code, by another one, of other rows, or not made."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,18 @@ class Results:
     def difference(self, setting: str, mode: str, metric: str) -> tuple[float, float, float]:
         """Mean of setting - baseline over the seeds and the ends of its 95 % interval. Raises KeyError as `value` does."""
         return _found(self.paired, setting, mode, metric)
+
+    def against(self, baseline: str) -> "Results":
+        """The same runs, with differences from the setting `baseline`, over the seeds that both have.
+
+        A row that was measured on some classes only can be compared with one of the same classes, and with no other: for the
+        table's own baseline the committed differences take them from all classes' runs, here a value is taken as it is.
+        Raises KeyError for a setting that the table does not hold.
+        """
+        if baseline not in self.settings:
+            raise KeyError(f"no setting {baseline!r}; the settings are {', '.join(self.settings)}")
+        record = {**self.record, "baseline": baseline}
+        return dataclasses.replace(self, paired=paired(self.seeds, baseline), record=record)
 
     def table(self, metrics: list[str], *, digits: int = 3) -> pd.DataFrame:
         """Settings by modes, and for each metric the mean and its interval as text: "0.067 [0.061, 0.073]"."""
@@ -85,6 +103,17 @@ def read_results(name: str, folder: str | Path | None = None) -> Results:
     strips = np.split(sheet, len(record["maps"]))
     maps = {(entry["setting"], entry["mode"]): strip for entry, strip in zip(record["maps"], strips, strict=True)}
     return Results(*frames, maps, record)
+
+
+def state(table: Table, folder: Path) -> str:
+    """Which of `STATES` the files of `table` in `folder` are in. Raises ValueError for a damaged record."""
+    path = folder / f"{table.name}.json"
+    if not path.is_file():
+        return "none"
+    record = read_json(path)
+    if record.get("rows") != rows_record(table) or record.get("baseline") != table.baseline:
+        return "other rows"
+    return "current" if record.get("code") == code_hash() else "other code"
 
 
 def rerun(table: Table, runs: Path, into: Path, *, device: str = "", timeout: float = 3600) -> Results:

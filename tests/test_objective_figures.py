@@ -3,6 +3,7 @@
 import math
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 import torch
 from matplotlib.quiver import Quiver
@@ -128,6 +129,18 @@ def test_dots_have_the_colour_of_their_line():
     assert torch.tensor(price.get_ydata()).tolist() == pytest.approx([0.3, 0.2, 0.0])
     assert dots.get_color() == price.get_color() != bracket.get_color()
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["bracket", "price"]
+
+
+def test_a_landscape_is_marked_where_it_is_lowest():
+    frame = pd.DataFrame([[3.0, 1.0, 2.0], [9.0, 0.5, 8.0]], index=[0.5, 1.0], columns=[-2, 0, 2])
+    figure = draw.landscape_figure({"one": frame, "two": -frame, "three": frame, "four": frame})
+    assert [axis.get_title() for axis in figure.axes if axis.axison] == ["one", "two", "three", "four"]
+    for axis, lowest in zip(figure.axes, [(1, 1), (0, 1)], strict=False):
+        (dot,) = axis.get_lines()
+        assert (dot.get_xdata()[0], dot.get_ydata()[0]) == lowest
+    (image,) = figure.axes[0].images
+    assert image.get_clim() == (0.5, 2.5) and image.origin == "lower"
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["0.5", "1.0"]
 
 
 def test_the_summary_has_every_part():

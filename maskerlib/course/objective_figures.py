@@ -1,16 +1,19 @@
 """Figures of the objectives: a loss on the triangle of three-class predictions, on the cells of a mask, on a toy's areas.
 
-    to_plane, simplex_grid, descent   from three probabilities to a point of the triangle, and where gradient descent goes
-    simplex_figure, path_figure       a loss on the triangle; the way of its gradient descent and the length of its gradient
-    cells_figure                      which cells of a mask a loss would raise and which it would lower
-    size_figure, optimum_figure       a loss against the share of the object shown, and the best share against lambda
-    summary_figure                    the notebook in one picture
+to_plane, simplex_grid, descent   from three probabilities to a point of the triangle, and where gradient descent goes
+simplex_figure, path_figure       a loss on the triangle; the way of its gradient descent and the length of its gradient
+cells_figure                      which cells of a mask a loss would raise and which it would lower
+size_figure, optimum_figure       a loss against the share of the object shown, and the best share against lambda
+landscape_figure                  an objective over masks of every size and strength, and where it is lowest
+summary_figure                    notebook 03 in one picture
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,6 +24,7 @@ from maskerlib import plots
 __all__ = [
     "cells_figure",
     "descent",
+    "landscape_figure",
     "optimum_figure",
     "path_figure",
     "simplex_figure",
@@ -146,6 +150,32 @@ def optimum_figure(
     """
     figure, axis = plt.subplots(figsize=(5.2, 2.8))
     _optimum(axis, weights, lines, dots, smallest)
+    return plots.finish(figure)
+
+
+def landscape_figure(landscapes: Mapping[str, pd.DataFrame]) -> Figure:
+    """One panel an objective: a row of its frame a strength of the mask, a column the pixels by which the object has grown.
+
+    Bright is low; all values above a panel's median have one shade. The lowest is marked.
+    """
+    across = min(3, len(landscapes))
+    down = math.ceil(len(landscapes) / across)
+    size = (2.7 * across, 0.4 + 1.7 * down)
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharex=True, sharey=True)
+    for axis, (name, frame) in zip(axes.flat, landscapes.items(), strict=False):
+        values = frame.to_numpy()
+        axis.imshow(values, cmap="viridis_r", vmin=values.min(), vmax=np.median(values), aspect="auto", origin="lower")
+        row, column = np.unravel_index(values.argmin(), values.shape)
+        axis.plot(column, row, "o", color="tab:red", markersize=7)
+        axis.set_title(name, fontsize=8)
+        axis.set_xticks(range(len(frame.columns)), frame.columns)
+        axis.set_yticks(range(len(frame.index)), frame.index)
+    for axis in axes.flat[len(landscapes) :]:
+        axis.set_axis_off()
+    for axis in axes[-1]:
+        axis.set_xlabel("grown by, pixels", fontsize=8)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("strength", fontsize=8)
     return plots.finish(figure)
 
 

@@ -2,15 +2,11 @@
 
 import pytest
 import torch
+from answers import refused
 from tiny import tiny_classifier
 
 from maskerlib.course.exercises_08 import exercise_1, exercise_2, exercise_3, exercise_4
 from maskerlib.pool import ClassifierPool
-
-
-def refused(checker, answer, part: str) -> None:
-    hint = checker(answer)
-    assert isinstance(hint, str) and part in hint, hint
 
 
 class TestLearntAndForgotten:

@@ -5,15 +5,11 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
+from answers import refused
 
 from maskerlib.course.exercises_09 import exercise_1, exercise_2, exercise_3, exercise_4
 from maskerlib.experiments.tables import verdict
 from maskerlib.intervals import t_interval
-
-
-def refused(checker, answer, part: str) -> None:
-    hint = checker(answer)
-    assert isinstance(hint, str) and part in hint, hint
 
 
 class TestWeights:

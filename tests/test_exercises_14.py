@@ -3,15 +3,11 @@
 import math
 
 import pytest
+from answers import refused
 from scipy import stats
 
 from maskerlib.course.exercises_14 import exercise_1, exercise_2, exercise_3, exercise_4
 from maskerlib.experiments.claims import judge, overall
-
-
-def refused(checker, answer, part: str) -> None:
-    hint = checker(answer)
-    assert isinstance(hint, str) and part in hint, hint
 
 
 class TestGain:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from maskerlib.classifiers import Classifier, frozen
+from maskerlib.doors import Targets, as_targets, check_classifier, check_images
 from maskerlib.infills import INFILLS, Infill, fill
 from maskerlib.loop import Diverged, learning_rate_factor
 from maskerlib.masks import mask_from_logits, masked_in, masked_out
@@ -50,7 +51,7 @@ class Optimised:
 def optimise_mask(
     classifier: Classifier,
     images: Tensor,
-    targets: Tensor | None = None,
+    targets: Targets = None,
     *,
     objective: Objective = PER_IMAGE,
     grid: int | tuple[int, int] = 14,
@@ -61,6 +62,7 @@ def optimise_mask(
     noise: float = 1.5,
     infill: Infill | str = "mean",
     seed: int = 0,
+    batch_size: int = 64,
     precision: str = "auto",
     progress: bool = False,
 ) -> Optimised:
@@ -68,8 +70,9 @@ def optimise_mask(
 
     Args:
         classifier: left exactly as it was.
-        images: (B, 3, H, W) in [0, 1].
-        targets: (B,) int64, the classes to explain; None means those that the classifier predicts.
+        images: (B, channels, H, W) in [0, 1].
+        targets: the classes to explain: one for all images or one for each, as numbers or names; None means those that the
+            classifier predicts. With a sigmoid head each is its own yes or no.
         objective: what the mask should do.
         grid: cells of the mask along the shorter side (the other in proportion), or (rows, columns).
         steps: updates; the learning rate `lr` falls along a cosine.
@@ -78,34 +81,70 @@ def optimise_mask(
         noise: standard deviation of the noise on the logits. 0 for none.
         infill: a name in `maskerlib.infills.INFILLS` or an `Infill`; no gradient flows through it.
         seed: of shifts and noise, and of what an infill draws.
+        batch_size: images in one pass at most, which bounds the memory whatever their number. It changes no mask but by
+            rounding, save under an infill that draws for the whole batch.
         precision: "auto", "bf16" or "fp32".
         progress: show a bar with the live terms.
 
     Raises ValueError for arguments that make no sense, `Diverged` when a term stops being finite.
     """
-    _check(images, targets, classifier, grid, steps=steps, lr=lr, shift=shift, noise=noise)
+    _check(grid, steps=steps, lr=lr, shift=shift, noise=noise, batch_size=batch_size)
     if isinstance(infill, str) and infill not in INFILLS:
         raise ValueError(f"infill={infill!r} is unknown; choose {', '.join(INFILLS)} or give a function")
     infill = INFILLS[infill]() if isinstance(infill, str) else infill
-    height, width = size = images.shape[-2:]
-    short = min(size)
+    check_images(images, classifier)
+    check_classifier(classifier)
+    height, width = images.shape[-2:]
+    short = min(height, width)
     cells = (round(grid * height / short), round(grid * width / short)) if isinstance(grid, int) else grid
     reach = round(shift * short)
+    options = (objective, cells, steps, lr, start, reach, noise, infill, seed, precision, progress)
+    with frozen(classifier), torch.no_grad():
+        logits = [_see(classifier, part, precision) for part in images.split(batch_size)]
+    chosen = as_targets(targets, torch.cat(logits), classifier)
+    parts = zip(images.split(batch_size), logits, chosen.split(batch_size), strict=True)
+    found = [_optimise(classifier, *part, *options) for part in parts]
+    return found[0] if len(found) == 1 else _joined(found)
+
+
+def _see(classifier: Classifier, views: Tensor, precision: str) -> Tensor:
+    with autocast(precision, views.device):
+        return classifier(views.contiguous(memory_format=torch.channels_last))
+
+
+def _optimise(
+    classifier: Classifier,
+    images: Tensor,
+    clean: Tensor,
+    targets: Tensor,
+    objective: Objective,
+    cells: tuple[int, int],
+    steps: int,
+    lr: float,
+    start: float,
+    reach: int,
+    noise: float,
+    infill: Infill,
+    seed: int,
+    precision: str,
+    progress: bool,
+) -> Optimised:
+    """The masks of one batch; `clean` are the logits of the images."""
+    size = images.shape[-2:]
     images = images.contiguous(memory_format=torch.channels_last)
 
     def see(views: Tensor) -> Tensor:
         with autocast(precision, views.device):
-            return classifier(views)
+            return classifier.decision(classifier(views), targets)[0]
 
     history: dict[str, list[float]] = {}
     bar = tqdm(total=steps, desc="mask", disable=not progress, leave=False)
     with torch.enable_grad(), frozen(classifier), torch.random.fork_rng(), bar:
         torch.manual_seed(stream(seed, "infill").initial_seed())  # an infill may draw
         with torch.no_grad():
-            clean = see(images)
             filling = infill(images, classifier.mean)
-        targets = clean.argmax(dim=1) if targets is None else targets.to(images.device)
-        clean_correct = (clean.argmax(dim=1) == targets).float()
+        labels = classifier.decision(clean, targets)[1]
+        clean_correct = classifier.right(clean, targets).to(clean)
         logits = torch.full((len(images), 1, *cells), float(start), device=images.device, requires_grad=True)
         adam = torch.optim.Adam([logits], lr=lr)
         for step in range(steps):
@@ -119,7 +158,7 @@ def optimise_mask(
                 side.name: _move(fill(filling, side.hole(mask)), by, reach) for side in objective.sides()
             }
             moved = [_move(part, by, reach) for part in (images, mask)]
-            terms = objective_backward(objective, see, *moved, targets, clean_correct, hidden)
+            terms = objective_backward(objective, see, *moved, labels, clean_correct, hidden)
             logits.grad *= len(images)  # the sum of the images' objectives, not their mean: each on its own
             _record(history, terms, step)
             adam.step()
@@ -130,8 +169,20 @@ def optimise_mask(
             kept = masked_in(images, mask, fill(filling, 1 - mask))
             left = masked_out(images, mask, fill(filling, mask))
             views = (images, kept, left)
-            answers = [see(view).softmax(dim=1).gather(1, targets[:, None])[:, 0] for view in views]
+            answers = [see(view).softmax(dim=1).gather(1, labels[:, None])[:, 0] for view in views]
     return Optimised(mask, targets, *answers, history)
+
+
+def _joined(parts: list[Optimised]) -> Optimised:
+    """What was found for several batches, as one; the history is the mean over all images."""
+    fields = ("masks", "targets", "clean", "kept", "left")
+    whole = [torch.cat([getattr(part, field) for part in parts]) for field in fields]
+    share = [len(part.masks) / len(whole[0]) for part in parts]
+    history = {
+        name: [sum(weight * value for weight, value in zip(share, values, strict=True)) for values in zip(*steps, strict=True)]
+        for name, steps in {name: [part.history[name] for part in parts] for name in parts[0].history}.items()
+    }
+    return Optimised(*whole, history)
 
 
 def mask_method(**options: object) -> Method:
@@ -160,27 +211,11 @@ def _record(history: dict[str, list[float]], terms: dict[str, Tensor], step: int
         history.setdefault(name, []).append(mean)
 
 
-def _check(
-    images: Tensor, targets: Tensor | None, classifier: Classifier, grid: int | tuple[int, int], **numbers: float
-) -> None:
-    if images.dim() != 4 or images.shape[1] != 3 or len(images) == 0:
-        raise ValueError(f"images have shape {tuple(images.shape)}, expected (B, 3, H, W) with B >= 1")
-    if not images.isfinite().all():
-        raise ValueError("the images hold NaN or infinity; remove or mend them")
-    if targets is not None and (targets.shape != images.shape[:1] or targets.is_floating_point()):
-        raise ValueError(
-            f"targets have shape {tuple(targets.shape)}, expected whole numbers of shape ({len(images)},)"
-        )
-    if (
-        targets is not None
-        and classifier.class_names
-        and not 0 <= int(targets.min()) <= int(targets.max()) < len(classifier.class_names)
-    ):
-        raise ValueError(f"targets {targets.tolist()} must lie in 0..{len(classifier.class_names) - 1}")
+def _check(grid: int | tuple[int, int], **numbers: float) -> None:
     if min((grid,) if isinstance(grid, int) else grid) < 1:
         raise ValueError(f"grid={grid!r} must be 1 cell or more along each side")
     for name, value in numbers.items():
-        least = 1 if name == "steps" else 0
+        least = 1 if name in ("steps", "batch_size") else 0
         if not (math.isfinite(value) and value >= least) or (name == "lr" and value == 0):
             raise ValueError(
                 f"{name}={value!r} must be a finite number, {'above 0' if name == 'lr' else f'{least} or more'}"

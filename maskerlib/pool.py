@@ -1,6 +1,5 @@
 """The pool of earlier classifiers that judges the masks of a classifier-agnostic run (Zolna et al., 2020)."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,29 +17,32 @@ class ClassifierPool:
 
     Args:
         classifier: the classifier that keeps training; its architecture is copied once, to be filled with a member.
-        every: a snapshot is taken at steps 0, every, 2 every, ...
+        every: a snapshot is taken at steps first, first + every, first + 2 every, ...
         size: members at most; beyond it a random member is replaced.
         historic: probability that a member, rather than the current classifier, judges a step's masks.
         seed: of the draws.
+        first: the step before which the first snapshot is taken: 0 keeps the initial weights, 1 those after one update, as the
+            released code does.
 
-    Raises ValueError unless every >= 1, size >= 1 and 0 <= historic <= 1.
+    Raises ValueError unless every >= 1, size >= 1, first >= 0 and 0 <= historic <= 1.
     """
 
     def __init__(
-        self, classifier: Classifier, *, every: int = 100, size: int = 30, historic: float = 0.5, seed: int = 0
+        self, classifier: Classifier, *, every: int = 100, size: int = 30, historic: float = 0.5, seed: int = 0, first: int = 0
     ) -> None:
-        if every < 1 or size < 1 or not 0 <= historic <= 1:
+        if every < 1 or size < 1 or first < 0 or not 0 <= historic <= 1:
             raise ValueError(
-                f"pool every={every}, size={size}, historic={historic}: needs every >= 1, size >= 1, 0 <= historic <= 1"
+                f"pool every={every}, size={size}, first={first}, historic={historic}: needs every >= 1, size >= 1, first >= 0, "
+                "0 <= historic <= 1"
             )
-        self.every, self.size, self.historic, self.seed = every, size, historic, seed
+        self.every, self.size, self.historic, self.seed, self.first = every, size, historic, seed, first
         self.members: dict[int, dict[str, Tensor]] = {}
-        self._judge = copy.deepcopy(classifier).eval().requires_grad_(False)
+        self._judge = classifier.copied().eval().requires_grad_(False)
         self._loaded: int | None = None
 
     def remember(self, step: int, classifier: Classifier) -> None:
         """Take the snapshot that is due at `step`, if one is."""
-        if step % self.every:
+        if step < self.first or (step - self.first) % self.every:
             return
         if len(self.members) >= self.size:
             victim = torch.randint(len(self.members), (1,), generator=stream(self.seed, "pool-replace", step))

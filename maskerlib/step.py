@@ -5,6 +5,8 @@ every image, side by side. Weights move afterwards, in `maskerlib.training`. (Th
 the masker's forward and backward pass, which gives wrong gradients.)
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -30,6 +32,8 @@ def compute_gradients(
     *,
     judge: Classifier | None = None,
     infill: Infill | None = None,
+    answers: Tensor | None = None,
+    after_clean: Callable[[], None] | None = None,
 ) -> dict[str, Tensor]:
     """The gradients of one step, left in `.grad` of the masker and, for CA, of the classifier. No weight moves.
 
@@ -39,23 +43,30 @@ def compute_gradients(
         config: everything that concerns one step is read: mode, objective, infill, mask, condition, precision.
         classifier: FIX: without gradients (see `maskerlib.classifiers.frozen`). CA: with gradients. Both in eval mode.
         images: (B, 3, H, W) in [0, 1].
-        labels: (B,) int64; where one is -1, the class that the classifier predicts is the label.
+        labels: (B,) int64, the class that each mask explains. Not what a *learning* classifier predicts: it would drift to one
+            class that is always right (`maskerlib.doors.decided`).
         judge: a pool member that judges the masks in the classifier's place; then the classifier does not learn from
             the masked images of this step.
         infill: what stands where the image is hidden, when the config says "given".
+        answers: (B, C) of 0 and 1, what a classifier with a sigmoid head is to say of the clean images as it learns.
+        after_clean: called where the classifier holds the gradients of the clean images, and not yet those of the masked ones.
 
     Returns scalars by name: the objective and its terms, the mean area, the share of clean images classified right.
     """
     learns = config.mode == "CA"
     with torch.set_grad_enabled(learns), autocast(config.precision, images.device):
         logits, activations = classifier.activations(images)
-    labels = torch.where(labels < 0, logits.detach().argmax(dim=1), labels)
+    if labels.min() < 0:
+        raise ValueError(f"label {int(labels.min())}: every image needs a class to explain; maskerlib.doors.decided gives them")
     numbers: dict[str, Tensor] = {}
     if learns:
-        clean_loss = F.cross_entropy(logits, labels)
+        by_class = answers is None
+        clean_loss = F.cross_entropy(logits, labels) if by_class else F.binary_cross_entropy_with_logits(logits, answers)
         clean_loss.backward()
         numbers["clean"] = clean_loss.detach()
-    clean_correct = (logits.detach().argmax(dim=1) == labels).float()
+        if after_clean is not None:
+            after_clean()
+    clean_correct = classifier.right(logits.detach(), labels).to(logits)
     with autocast(config.precision, images.device):
         share, told = None, None
         if config.condition == "size":
@@ -68,14 +79,15 @@ def compute_gradients(
 
     def see(views: Tensor) -> Tensor:
         with autocast(config.precision, views.device):
-            return member(views)
+            return member.decision(member(views), labels)[0]
 
     train = (
         [weight for weight in classifier.parameters() if weight.requires_grad] if learns and judge is None else None
     )
     hidden = _hidden(config, infill, images, classifier.mean)
+    question = classifier.decision(logits.detach(), labels)[1]
     terms = objective_backward(
-        config.objective, see, images, mask, labels, clean_correct, hidden, share=share, train=train
+        config.objective, see, images, mask, question, clean_correct, hidden, share=share, train=train
     )
     means = {name: term.mean() for name, term in terms.items()}
     numbers = {"objective": torch.stack(list(means.values())).sum(), **numbers, **means}

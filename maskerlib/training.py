@@ -4,7 +4,6 @@ One step, in this order: the pool says who judges; every gradient is computed (`
 weights move.
 """
 
-import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from maskerlib.augment import random_crop_flip
+from maskerlib.augment import Crops, apply_crops, draw_crops
 from maskerlib.classifiers import Classifier
 from maskerlib.config import MaskerConfig
+from maskerlib.doors import aligned, check_classifier, check_images, decided
 from maskerlib.files import load_checkpoint, read_json, save_checkpoint, write_json
 from maskerlib.finished import load_finished, save_finished
 from maskerlib.infills import Infill
@@ -22,7 +22,6 @@ from maskerlib.loop import (
     History,
     Plan,
     Stateful,
-    check_start,
     learning_rate_factor,
     run_steps,
     source_identity,
@@ -51,8 +50,13 @@ class Trained:
     share: float = 0.5
 
     def __call__(self, images: Tensor, targets: Tensor | None = None, classifier: Classifier | None = None) -> Tensor:
-        """Masks (B, 1, H, W) of images (B, 3, H, W): a saliency method. It reads its own classifier, whichever is given."""
-        return masker_method(self.masker, mask=self.config.mask, share=self.share)(images, targets, self.classifier)
+        """Masks (B, 1, H, W) of images (B, channels, H, W) in [0, 1], on their device: a saliency method.
+
+        It reads its own classifier, whichever is given, wherever that lives. Raises ValueError for images that it cannot take.
+        """
+        there = check_images(images, self.classifier).to(self.classifier.mean.device)
+        masks = masker_method(self.masker, mask=self.config.mask, share=self.share)(there, targets, self.classifier)
+        return masks.to(images.device)
 
 
 def train_masker(
@@ -61,6 +65,7 @@ def train_masker(
     config: MaskerConfig,
     *,
     infill: Infill | None = None,
+    targets: str = "labels",
     folder: str | Path | None = None,
     device: torch.device | str | None = None,
     workers: int = 0,
@@ -71,30 +76,37 @@ def train_masker(
     Args:
         infill: what stands where the image is hidden, when the config says "given". With a `fingerprint` method (such as
             `maskerlib.inpainting.Inpainter`'s) a folder knows which one its run belongs to.
+        targets: "labels" trains masks that explain the label of each image, and, where an image has none, what `classifier`
+            predicts; "predicted" explains that for every image. It decides once, on the whole image, before it learns anything.
+            Labels count the classes of the source; they are matched with the classifier's by name (`maskerlib.doors.aligned`).
         folder: where the run lives. A run that was killed goes on from its last checkpoint; a finished one is loaded, not
             repeated; `config.json`, `history.json`, `provenance.json`, `masker.pt` and, for CA, `classifier.pt` are left.
             None keeps nothing.
         device: None means the classifier's.
         workers: processes that load samples.
 
-    Raises ValueError when the folder holds another run or cannot be written to, or when the source does not suit the
-    classifier (see `maskerlib.loop.check_start`); `maskerlib.loop.Diverged` when a number stops being finite.
+    Raises ValueError when the folder holds another run or cannot be written to, for a classifier that returns no logits or a
+    source that does not suit it (see `maskerlib.doors`); `maskerlib.loop.Diverged` when a number stops being finite.
     """
+    if targets not in ("labels", "predicted"):
+        raise ValueError(f"targets={targets!r} is unknown; choose labels or predicted")
     folder = Path(folder) if folder is not None else None
-    identity = [config.to_json(), classifier.fingerprint(), list(classifier.layers), *source_identity(source)]
+    identity = [config.to_json(), classifier.fingerprint(), list(classifier.layers), targets, *source_identity(source)]
     if hasattr(infill, "fingerprint"):
         identity.append(infill.fingerprint())
     run = json.dumps(identity)
     if load_finished(folder, "masker", run) is not None:
         return load_trained(folder, classifier)
-    check_start(classifier, source, unlabelled=True)
+    check_classifier(classifier)
+    source = aligned(source, classifier) if targets == "labels" else source
+    source = decided(source, classifier, every=targets == "predicted", workers=workers)
     device = torch.device(device) if device is not None else classifier.mean.device
-    learner = copy.deepcopy(classifier).to(device).to(memory_format=torch.channels_last)
-    masker = masker_for(
-        classifier, config.layers, width=config.width, seed=config.seed, condition=config.condition
-    )
+    learner = classifier.copied().to(device).to(memory_format=torch.channels_last)
+    masker = _masker(classifier, config, seed=config.seed)
     masker = masker.to(device).to(memory_format=torch.channels_last).train()
     learns = config.mode == "CA"
+    # With a sigmoid head the classifier that was given says once more which answers are yes: a source names one class alone.
+    teacher = learner.copied().eval().requires_grad_(False) if learns and classifier.head == "sigmoid" else None
     # Eval mode in CA, too: masked images, mostly one colour, would move the batch-norm statistics away from those of
     # the clean images that the masker reads, and pool members judge in eval mode as well. Only the weights learn.
     learner.eval().requires_grad_(learns)
@@ -111,13 +123,22 @@ def train_masker(
         )
         rates.append((sgd, config.classifier_lr))
         pool = ClassifierPool(
-            learner, every=config.pool_every, size=config.pool_size, historic=config.prob_historic, seed=config.seed
+            learner,
+            every=config.pool_every,
+            size=config.pool_size,
+            historic=config.prob_historic,
+            seed=config.seed,
+            first=config.first_snapshot,
         )
         state |= {"classifier": learner, "sgd": sgd, "pool": pool}
 
+    def crops(number: int) -> Crops:
+        return draw_crops(config.batch_size, stream(config.seed, "augment", number), scale=config.crop_scale)
+
     def step(number: int, batch: Batch) -> dict[str, float]:
         images = batch.images.to(device, memory_format=torch.channels_last)
-        images = random_crop_flip(images, stream(config.seed, "augment", number), scale=config.crop_scale)
+        images = images if source.own_crops else apply_crops(images, crops(number))
+        labels = batch.labels.to(device)
         judge = None
         if pool is not None:
             pool.remember(number, learner)
@@ -126,10 +147,17 @@ def train_masker(
             optimiser.zero_grad(set_to_none=True)
             for group in optimiser.param_groups:
                 group["lr"] = rate * learning_rate_factor(number, steps, config.schedule, config.warmup)
+        answers = None
+        if teacher is not None:
+            with torch.no_grad():
+                answers = (teacher(images) > 0).float().scatter_(1, labels[:, None], 1.0)
+        aside = _Aside(learner) if learns and config.classifier_steps == 2 else None
         numbers = compute_gradients(
-            config, learner, masker, images, batch.labels.to(device), judge=judge, infill=infill
+            config, learner, masker, images, labels, judge=judge, infill=infill, answers=answers, after_clean=aside
         )
         numbers["gradient norm"] = torch.nn.utils.clip_grad_norm_(masker.parameters(), config.clip_norm)
+        if aside is not None:
+            aside.step(sgd)
         for optimiser, _ in rates:
             optimiser.step()
         return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
@@ -143,6 +171,7 @@ def train_masker(
         folder=folder,
         progress=progress,
         description=f"masker ({config.mode})",
+        crops=crops if source.own_crops else None,
     )
     trained = Trained(masker.eval(), learner.eval().requires_grad_(False), config, history)
     if folder is not None:
@@ -150,11 +179,34 @@ def train_masker(
     return trained
 
 
+class _Aside:
+    """Puts the gradients of the clean images aside while those of the masked ones are computed, for two steps a batch."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.weights = list(classifier.parameters())
+        self.clean: list[Tensor | None] = []
+
+    def __call__(self) -> None:
+        self.clean = self._exchanged([None] * len(self.weights))
+
+    def step(self, optimiser: torch.optim.Optimizer) -> None:
+        """Step on the clean gradients; those of the masked images are back in place afterwards."""
+        masked = self._exchanged(self.clean)
+        optimiser.step()
+        self._exchanged(masked)
+
+    def _exchanged(self, gradients: list[Tensor | None]) -> list[Tensor | None]:
+        before = [weight.grad for weight in self.weights]
+        for weight, gradient in zip(self.weights, gradients, strict=True):
+            weight.grad = gradient
+        return before
+
+
 def _save(folder: Path, trained: Trained, classifier: Classifier, run: str) -> None:
     """Everything a reader needs, `masker.pt` last: it is what marks the run as finished."""
     write_json(folder / "config.json", trained.config.to_json())
     if trained.config.mode == "CA":
-        save_checkpoint(folder / "classifier.pt", {"weights": trained.classifier.state_dict()})
+        save_checkpoint(folder / "classifier.pt", {"weights": trained.classifier.weights()})
     explained = {
         "name": classifier.name,
         "fingerprint": classifier.fingerprint(),
@@ -163,6 +215,13 @@ def _save(folder: Path, trained: Trained, classifier: Classifier, run: str) -> N
     content = {"config": trained.config.to_json(), "classifier": explained, "weights": trained.masker.state_dict()}
     seed = trained.config.seed
     save_finished(folder, "masker", run, content, history=trained.history, seed=seed, classifier=classifier)
+
+
+def _masker(classifier: Classifier, config: MaskerConfig, *, seed: int = 0) -> Masker:
+    """The network that `config` describes, untrained, in float64 for a classifier in float64."""
+    told = {"condition": config.condition, "condition_at": config.condition_at}
+    masker = masker_for(classifier, config.layers, width=config.width, seed=seed, **told)
+    return masker.to(torch.promote_types(torch.float32, classifier.mean.dtype))
 
 
 def load_trained(folder: str | Path, classifier: Classifier) -> Trained:
@@ -185,10 +244,10 @@ def load_trained(folder: str | Path, classifier: Classifier) -> Trained:
             f"{', '.join(classifier.layers)}; give the classifier with those layers"
         )
     config = MaskerConfig.from_json(saved["config"])
-    masker = masker_for(classifier, config.layers, width=config.width, condition=config.condition)
+    masker = _masker(classifier, config)
     masker.load_state_dict(saved["weights"])
     masker = masker.to(classifier.mean.device).to(memory_format=torch.channels_last)
-    learner = copy.deepcopy(classifier).to(memory_format=torch.channels_last)
+    learner = classifier.copied().to(memory_format=torch.channels_last)
     if config.mode == "CA":
-        learner.load_state_dict(load_checkpoint(folder / "classifier.pt")["weights"])
+        learner.load_weights(load_checkpoint(folder / "classifier.pt")["weights"])
     return Trained(masker.eval(), learner.eval().requires_grad_(False), config, read_json(folder / "history.json"))

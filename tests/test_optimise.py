@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from tiny import SIZE, Squares, tiny_classifier
@@ -183,12 +184,22 @@ IMAGES = torch.rand(2, 3, SIZE, SIZE)
 @pytest.mark.parametrize(
     "images, options, message",
     [
-        (IMAGES[0], {}, r"images have shape \(3, 16, 16\), expected \(B, 3, H, W\)"),
-        (IMAGES[:0], {}, r"images have shape \(0, 3, 16, 16\)"),
-        (IMAGES * float("nan"), {}, "the images hold NaN or infinity"),
-        (IMAGES, {"targets": torch.tensor([1])}, r"targets have shape \(1,\), expected whole numbers of shape \(2,\)"),
-        (IMAGES, {"targets": torch.tensor([1.0, 2.0])}, "expected whole numbers"),
-        (IMAGES, {"targets": torch.tensor([1, 4])}, r"targets \[1, 4\] must lie in 0\.\.3"),
+        (IMAGES[0], {}, r"images: torch.float32 \(3, 16, 16\), expected floats \(B, 3, H, W\)"),
+        (IMAGES[:0], {}, r"images: torch.float32 \(0, 3, 16, 16\)"),
+        (IMAGES * float("nan"), {}, "image 0 holds NaN or infinity"),
+        (IMAGES * 255, {}, r"image 0 has values from .* expected \[0, 1\]; divide bytes by 255"),
+        (IMAGES - 0.5, {}, r"image 0 has values from -0\.\d+ .* before its normalisation"),
+        (IMAGES[:, :1], {}, "images have 1 channels, tiny takes 3"),
+        (IMAGES, {"targets": torch.tensor([1])}, "1 targets for 2 images; give one class, or one an image"),
+        (
+            IMAGES,
+            {"targets": torch.tensor([1.0, 2.0])},
+            r"target 1\.0 is no class of tiny; give whole numbers from 0 to 3, or names",
+        ),
+        (IMAGES, {"targets": torch.tensor([1, 4])}, "target 4 is no class of tiny; give whole numbers from 0 to 3"),
+        (IMAGES, {"targets": 4}, "target 4 is no class"),
+        (IMAGES, {"targets": "whit"}, "'whit' is no class of tiny; near ones: white"),
+        (IMAGES, {"batch_size": 0}, "batch_size=0 must be"),
         (IMAGES, {"grid": 0}, "grid=0 must be 1 cell or more"),
         (IMAGES, {"steps": 0}, "steps=0 must be"),
         (IMAGES, {"lr": 0.0}, "lr=0.0 must be"),
@@ -204,11 +215,94 @@ def test_bad_arguments_are_named(images, options, message):
 
 
 def test_a_number_that_is_not_finite_stops_with_the_step_and_the_term():
+    with pytest.raises(Diverged, match="step 0: in is nan"):
+        optimise_mask(tiny_classifier(), IMAGES, infill=lambda images, mean: mean * float("nan"), **QUICK)
+
+
+def test_weights_that_are_not_finite_are_named_before_anything_runs():
     classifier = tiny_classifier()
     with torch.no_grad():
         classifier.network.head.bias[0] = float("nan")
-    with pytest.raises(Diverged, match="step 0: in is nan"):
+    with pytest.raises(ValueError, match=r"weight 'network\.head\.bias' of tiny holds NaN or infinity"):
         optimise_mask(classifier, IMAGES, **QUICK)
+
+
+@pytest.mark.parametrize(
+    "targets", [2, "blue", [2, 2, 2], ["blue", 2, "Blue"], np.full(3, 2), torch.full((3,), 2, dtype=torch.int32)]
+)
+def test_targets_may_be_one_class_or_one_an_image_by_number_or_name(targets):
+    images = Squares().batch(range(3)).images
+    expected = optimise_mask(tiny_classifier(), images, torch.full((3,), 2), **QUICK)
+    assert torch.equal(optimise_mask(tiny_classifier(), images, targets, **QUICK).masks, expected.masks)
+
+
+def test_more_images_than_a_batch_holds_are_done_in_parts():
+    classifier, images = tiny_classifier(), Squares().batch(range(5)).images
+    sizes: list[int] = []
+    hook = classifier.network.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    in_parts = optimise_mask(classifier, images, batch_size=2, **QUICK)
+    hook.remove()
+    assert max(sizes) <= 3  # three images are what the check of the classifier itself looks at
+    whole = optimise_mask(classifier, images, **QUICK)
+    for name in ("masks", "clean", "kept", "left"):
+        torch.testing.assert_close(getattr(in_parts, name), getattr(whole, name), atol=1e-4, rtol=1e-4)
+    assert torch.equal(in_parts.targets, whole.targets)
+    for name, values in whole.history.items():
+        assert in_parts.history[name] == pytest.approx(values, abs=1e-4)
+
+
+class TestYesOrNo:
+    """Networks whose logits are each a yes or no: one logit, or several labels at once."""
+
+    @staticmethod
+    def bright(where: slice) -> nn.Module:
+        """A logit that is high where the rows of `where` are bright."""
+
+        class Bright(nn.Module):
+            def forward(self, x: Tensor) -> Tensor:
+                return 8 * x[:, :, where].mean(dim=(1, 2, 3))[:, None]
+
+        return Bright()
+
+    def test_one_logit_shows_the_evidence_for_yes_and_for_no(self):
+        classifier = Classifier(self.bright(slice(0, 8)), input_size=(SIZE, SIZE), class_names=("no", "yes"))
+        images = torch.full((1, 3, SIZE, SIZE), 0.9)
+        yes = optimise_mask(classifier, images, steps=40, grid=4)
+        assert yes.targets.tolist() == [1] and float(yes.kept) > 0.9
+        assert yes.masks[0, 0, :8].mean() > yes.masks[0, 0, 8:].mean() + 0.3
+        assert float(optimise_mask(classifier, images, "no", **QUICK).clean) == pytest.approx(
+            1 - float(yes.clean), abs=1e-5
+        )
+
+    def test_each_label_of_several_is_its_own_question(self):
+        class Both(nn.Module):
+            def __init__(self, parts: list[nn.Module]) -> None:
+                super().__init__()
+                self.parts = nn.ModuleList(parts)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return torch.cat([part(x) for part in self.parts], dim=1)
+
+        both = Both([self.bright(slice(0, 8)), self.bright(slice(8, 16))])
+        classifier = Classifier(both, input_size=(SIZE, SIZE), head="sigmoid")
+        images = torch.full((2, 3, SIZE, SIZE), 0.9)
+        found = optimise_mask(classifier, images, [0, 1], steps=40, grid=4)
+        assert float(found.clean.min()) > 0.9, "a softmax over both labels would be undecided"
+        top, bottom = found.masks[:, 0, :8].mean(dim=(1, 2)), found.masks[:, 0, 8:].mean(dim=(1, 2))
+        assert top[0] > bottom[0] + 0.3 and bottom[1] > top[1] + 0.3
+
+    @pytest.mark.parametrize("last, mend", [(nn.Softmax(1), r"returned\.log\(\)"), (nn.Sigmoid(), r"torch\.logit")])
+    def test_probabilities_are_refused_with_the_mend_which_works(self, last, mend):
+        network = nn.Sequential(
+            tiny_classifier().network, nn.Linear(4, 1) if isinstance(last, nn.Sigmoid) else nn.Identity(), last
+        )
+        with pytest.raises(
+            ValueError,
+            match=rf"returns .*, expected logits; .*output={'' if mend[0] == 't' else 'lambda returned: '}{mend}",
+        ):
+            optimise_mask(Classifier(network, input_size=(SIZE, SIZE)), IMAGES, **QUICK)
+        undone = torch.logit if isinstance(last, nn.Sigmoid) else torch.log
+        optimise_mask(Classifier(network, input_size=(SIZE, SIZE), output=undone), IMAGES, **QUICK)
 
 
 @pytest.mark.slow

@@ -121,8 +121,15 @@ def test_a_restored_pool_forgets_the_member_that_it_had_loaded():
     assert (other.draw(1).network.head.bias == 3).all()
 
 
-@pytest.mark.parametrize("options", [{"every": 0}, {"size": 0}, {"historic": 1.5}, {"historic": float("nan")}])
+def test_the_first_snapshot_can_wait_for_the_first_update():
+    pool = ClassifierPool(tiny_classifier(), every=3, size=9, first=1)
+    for step in range(8):
+        pool.remember(step, tiny_classifier(seed=step))
+    assert sorted(pool.members) == [1, 4, 7]
+
+
+@pytest.mark.parametrize("options", [{"every": 0}, {"size": 0}, {"historic": 1.5}, {"first": -1}, {"historic": float("nan")}])
 def test_impossible_options_are_named(options):
     ((name, value),) = options.items()
-    with pytest.raises(ValueError, match=f"{name}={value}.*needs every >= 1, size >= 1, 0 <= historic <= 1"):
+    with pytest.raises(ValueError, match=f"{name}={value}.*needs every >= 1, size >= 1, first >= 0, 0 <= historic <= 1"):
         ClassifierPool(tiny_classifier(), **options)

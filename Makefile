@@ -2,11 +2,16 @@
 #
 #   PYTHON  the Python to build .venv from, 3.11 or newer (default: the first such python3 on the PATH)
 #   ARGS    more arguments for the command, as in: make run ARGS="-p image_path my.jpg"
+#   PHOTO   a photograph, or a folder of them, as in: make explain PHOTO=my.jpg
 #   TABLE   which table of experiments/, as in: make experiments TABLE=layers (default: all)
+#   AGAIN   make runs again that the committed tables hold already, as in: make experiments TABLE=layers AGAIN=1
 
 PYTHON ?=
 ARGS =
+PHOTO =
+export PHOTO
 TABLE =
+AGAIN =
 
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
@@ -16,11 +21,14 @@ endif
 PY := $(BIN)/python
 STAMP := .venv/.installed
 
-NOTEBOOK_TIMEOUT = 1800
 CELL_TIMEOUT = 300
 
+# Threads that wait for each other sleep, so that other work on this machine does not slow them down; see maskerlib/threads.py.
+OMP_WAIT_POLICY ?= PASSIVE
+export OMP_WAIT_POLICY
+
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-browser experiments plan figures bench bench-precision lab notebooks weights lint clean distclean
+.PHONY: help install run explain test test-browser experiments plan figures bench bench-precision lab notebooks weights lint clean distclean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-24s%s\n", $$1, $$2 }'
@@ -29,7 +37,10 @@ install: $(STAMP) ## make .venv and install the project into it (the other targe
 
 run: $(STAMP) ## execute the quickstart; your own photo: make run ARGS="-p image_path my.jpg"
 	@$(PY) -m maskerlib.notebooks notebooks/00_quickstart.ipynb runs/quickstart/00_quickstart.ipynb \
-	  --timeout $(NOTEBOOK_TIMEOUT) --produces runs/quickstart/metrics.json --produces figures/quickstart.png $(ARGS)
+	  --produces '{results}/metrics.json' --produces '{figures}/quickstart.png' $(ARGS)
+
+explain: $(STAMP) ## show which pixels a classifier needed: make explain PHOTO=my.jpg
+	@$(PY) -m maskerlib explain $(if $(PHOTO),"$$PHOTO") $(ARGS)
 
 test: $(STAMP) ## run the tests, then every notebook in its smoke profile
 	@MASKERLIB_PROFILE=smoke $(PY) -m pytest tests notebooks \
@@ -41,7 +52,7 @@ test-browser: $(STAMP) ## drive the explorers in JupyterLab with this machine's 
 
 experiments: $(STAMP) ## run what is left of the ablations and write their tables; one of them: make experiments TABLE=layers
 	@$(PY) -m snakemake --snakefile experiments/Snakefile --profile experiments/profiles/local \
-	  $(if $(TABLE),figures/tables/$(TABLE).csv) $(ARGS)
+	  $(if $(TABLE)$(AGAIN),--config $(if $(TABLE),table=$(TABLE)) $(if $(AGAIN),again=true)) $(ARGS)
 
 plan: $(STAMP) ## list what is left of the ablations, and how long it should take; one table in detail: make plan TABLE=layers
 	@$(PY) -m maskerlib.experiments plan $(TABLE) $(ARGS)
@@ -49,9 +60,10 @@ plan: $(STAMP) ## list what is left of the ablations, and how long it should tak
 figures: $(STAMP) ## draw the figures of the ablations from figures/tables, which takes seconds
 	@$(PY) -m maskerlib.experiments figures
 
-bench: $(STAMP) ## measure training steps, masks per second and evaluation against plain references
+bench: $(STAMP) ## measure training steps, masks per second, evaluation and threads against plain references
 	@$(PY) benchmarks/train_step.py $(ARGS)
 	@$(PY) benchmarks/throughput.py $(ARGS)
+	@$(PY) benchmarks/threads.py $(ARGS)
 
 bench-precision: $(STAMP) ## compare maskers trained in bf16 with maskers trained in fp32; takes longer
 	@$(PY) benchmarks/precision.py $(ARGS)
@@ -61,7 +73,7 @@ lab: $(STAMP) ## open the notebooks in JupyterLab
 
 notebooks: $(STAMP) ## execute every notebook and its solutions, and store the outputs in them
 	@for notebook in notebooks/*.ipynb notebooks/solutions/*.ipynb; do \
-	  $(PY) -m maskerlib.notebooks "$$notebook" --in-place --timeout $(NOTEBOOK_TIMEOUT) || exit 1; \
+	  $(PY) -m maskerlib.notebooks "$$notebook" --in-place || exit 1; \
 	done
 
 weights: $(STAMP) ## pack what `make run` trained as the weights that travel with the package

@@ -5,6 +5,9 @@ x1, y1 in pixels, half-open: it covers columns x0 ... x1 - 1 and rows y0 ... y1 
 and the box of the whole image is 0, 0, W, H. The empty box is 0, 0, 0, 0: area 0, and IoU 0 with everything,
 itself included.
 
+A ground-truth box may reach beyond the image, where an annotator guessed at what the frame cuts off, or where the image was
+cropped afterwards. No mask can show that part, so the metrics clip to the image first (`clip_boxes`).
+
 The box that LE, OM and SM use (Phang et al. 2020, after Dabkowski & Gal 2017) is
 `predicted_boxes(masks) = component_boxes(largest_component(binarise(masks)))`.
 """
@@ -23,6 +26,7 @@ __all__ = [
     "box_coverage",
     "box_iou",
     "check_masks",
+    "clip_boxes",
     "component_boxes",
     "largest_component",
     "pad_boxes",
@@ -41,7 +45,7 @@ def check_masks(masks: Tensor, name: str = "masks") -> None:
     if masks.dim() != 4 or masks.shape[1] != 1 or not masks.numel() or not masks.is_floating_point():
         found = f"{masks.dtype} {tuple(masks.shape)}"
         raise ValueError(f"{name}: {found}, expected floats (B, 1, H, W); convert or reshape the maps")
-    low, high = (float(end) for end in masks.aminmax())
+    low, high = (float(end) for end in masks.detach().aminmax())
     if not (low >= -1e-3 and high <= 1 + 1e-3):  # false for NaN, which aminmax hands on
         found = f"values from {low:.4g} to {high:.4g}" if low - low == 0 == high - high else "NaN or infinity"
         raise ValueError(f"{name}: {found}, expected values in [0, 1]; normalise or mend the maps")
@@ -122,8 +126,20 @@ def box_iou(first: Tensor, second: Tensor) -> Tensor:
     return torch.where(union > 0, shared / union.where(union > 0, 1), 0)
 
 
-def pad_boxes(boxes: Sequence[Tensor], device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
+def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """The part of each box that lies in an image of `size` (H, W): (..., 4) -> (..., 4); no area where nothing does."""
+    height, width = size
+    ends = torch.tensor([width, height, width, height]).to(boxes)
+    return torch.minimum(boxes.clamp(min=0), ends)
+
+
+def pad_boxes(
+    boxes: Sequence[Tensor], device: torch.device | str | None = None, *, size: tuple[int, int] | None = None
+) -> tuple[Tensor, Tensor]:
     """Boxes of B images, (K_i, 4) each, as one tensor (B, K, 4), filled up with empty boxes.
+
+    Args:
+        size: (H, W) of the images. Boxes are then clipped to them, and a box of which nothing lies inside is left out.
 
     Returns it and which boxes are real, (B, K) bool. K is the largest K_i, at least 1. Raises ValueError
     where a tensor is not (K_i, 4), or a box has x1 < x0, y1 < y0 or NaN.
@@ -141,19 +157,23 @@ def pad_boxes(boxes: Sequence[Tensor], device: torch.device | str | None = None)
     if wrong.any():
         bad = padded[wrong][0].tolist()
         raise ValueError(f"box {bad} is not x0, y0, x1, y1 with x0 <= x1, y0 <= y1; convert it to corners")
+    if size is not None:
+        inside = clip_boxes(padded, size)
+        real &= (box_area(inside) > 0) | (box_area(padded) == 0)
+        padded = inside * real[..., None]
     return padded.to(device), real.to(device)
 
 
-def best_iou(predicted: Tensor, boxes: Sequence[Tensor]) -> Tensor:
+def best_iou(predicted: Tensor, boxes: Sequence[Tensor], *, size: tuple[int, int] | None = None) -> Tensor:
     """IoU of each image's predicted box with the ground-truth box that it fits best.
 
     Args:
-        predicted: (B, 4).  boxes: B tensors (K_i, 4).
+        predicted: (B, 4).  boxes: B tensors (K_i, 4).  size: (H, W) of the images, to which boxes are clipped.
 
     Returns:
         (B,) in [0, 1]; NaN for an image without ground-truth boxes.
     """
-    padded, real = pad_boxes(boxes, predicted.device)
+    padded, real = pad_boxes(boxes, predicted.device, size=size)
     best = box_iou(predicted[:, None], padded).amax(dim=1)
     return best.where(real.any(dim=1), torch.nan)
 

@@ -1,6 +1,5 @@
 """Training a classifier from scratch, so that the course has one to explain wherever it is run."""
 
-import copy
 import dataclasses
 import json
 import math
@@ -11,9 +10,11 @@ import torch
 from torch.nn import functional as F
 
 from maskerlib.augment import random_crop_flip
+from maskerlib.checks import LARGEST_BATCH, SEED, above, between, check_fields, one_of, rising, whole
 from maskerlib.classifiers import Classifier, frozen
-from maskerlib.finished import load_finished, save_finished
-from maskerlib.loop import Plan, check_start, run_steps, source_identity, steps_for
+from maskerlib.doors import aligned, check_classifier, check_images
+from maskerlib.finished import load_finished, load_weights, save_finished
+from maskerlib.loop import Plan, run_steps, source_identity, steps_for
 from maskerlib.precision import PRECISIONS, autocast
 from maskerlib.samples import Batch, Source, batches
 from maskerlib.seeds import stream
@@ -52,24 +53,16 @@ class ClassifierConfig:
     checkpoint_every: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("passes", "lr"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-                raise ValueError(f"{name}={value!r} must be a finite number above 0")
-        for name in ("batch_size", "checkpoint_every"):
-            value = getattr(self, name)
-            if not (type(value) is int and value >= 1):
-                raise ValueError(f"{name}={value!r} must be a whole number of 1 or more")
-        for name in ("momentum", "weight_decay", "small"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and 0 <= value <= 1):
-                raise ValueError(f"{name}={value!r} must lie between 0 and 1")
-        if len(self.crop_scale) != 2 or not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            raise ValueError(f"crop_scale={self.crop_scale!r} must satisfy 0 < smallest <= largest <= 1")
-        if type(self.seed) is not int:
-            raise ValueError(f"seed={self.seed!r} must be a whole number")
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision={self.precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+        check_fields(
+            self,
+            **{name: above(0) for name in ("passes", "lr")},
+            batch_size=whole(1, LARGEST_BATCH),
+            checkpoint_every=whole(1),
+            **{name: between(0, 1) for name in ("momentum", "weight_decay", "small")},
+            crop_scale=rising(),
+            seed=SEED,
+            precision=one_of(PRECISIONS),
+        )
 
 
 def train_classifier(
@@ -100,12 +93,15 @@ def train_classifier(
     folder = Path(folder) if folder is not None else None
     run = json.dumps([dataclasses.asdict(config), classifier.fingerprint(), *source_identity(source)])
     device = torch.device(device) if device is not None else classifier.mean.device
-    learner = copy.deepcopy(classifier).to(device).to(memory_format=torch.channels_last).train().requires_grad_(True)
+    learner = classifier.copied().to(device).to(memory_format=torch.channels_last).train().requires_grad_(True)
     if (saved := load_finished(folder, "classifier", run)) is not None:
-        learner.load_state_dict(saved["weights"])
+        load_weights(learner, saved, folder / "classifier.pt")
         return learner.eval().requires_grad_(False)
 
-    check_start(classifier, source, unlabelled=False)
+    check_classifier(classifier)
+    aligned(source, classifier)
+    if (unknown := (source.labels < 0).nonzero()).numel():
+        raise ValueError(f"image {int(unknown[0])} of the source has no label; a classifier is trained on labelled images alone")
     steps = steps_for(config.passes, len(source), config.batch_size)
     decayed = [weight for weight in learner.parameters() if weight.dim() > 1]
     others = [weight for weight in learner.parameters() if weight.dim() <= 1]
@@ -160,14 +156,21 @@ def _one_cycle(step: int, steps: int, *, warm: float = 0.15) -> float:
 def accuracy(classifier: Classifier, source: Source, *, batch_size: int = 250, precision: str = "auto") -> float:
     """Share of images of a labelled source that the classifier gets right (top-1), in [0, 1]; higher is better.
 
-    Raises ValueError for a source that is empty or lacks a label.
+    Labels count the classes of the source and are matched with the classifier's by name (`maskerlib.doors.aligned`). With a
+    sigmoid head an image is right where the yes of its label is given.
+
+    Raises ValueError for a source that is empty or lacks a label, for labels or images that do not suit the classifier, or a
+    classifier that returns no logits.
     """
     if len(source) == 0 or int(source.labels.min()) < 0:
         raise ValueError(f"accuracy needs a label for each of the {len(source)} images; give a labelled source")
+    source = aligned(source, classifier)
+    check_classifier(classifier)
     right = 0
     device = classifier.mean.device
     with frozen(classifier), torch.inference_mode(), autocast(precision, device):
         for batch in batches(source, batch_size):
-            images = batch.images.to(device, memory_format=torch.channels_last)
-            right += int((classifier(images).argmax(dim=1).cpu() == batch.labels).sum())
+            images = check_images(batch.images, classifier, batch.names)
+            logits = classifier(images.to(device, memory_format=torch.channels_last))
+            right += int(classifier.right(logits, batch.labels.to(device)).sum())
     return right / len(source)

@@ -11,14 +11,15 @@ paper does, is therefore the same as painting it with `classifier.mean`.
 import contextlib
 import copy
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from maskerlib.files import hash_tensors
-from maskerlib.layouts import LAYOUTS, Layout, first_tensor, possible_layouts
+from maskerlib.layouts import LAYOUTS, Layout, first_tensor, noted_shapes, possible_layouts
+from maskerlib.networks import frozen, outline, unwrapped
 
 __all__ = ["HEADS", "Classifier", "frozen", "unwrapped"]
 
@@ -31,8 +32,8 @@ class Classifier(nn.Module):
 
     Args:
         network: maps normalised images (B, channels, H, W) to logits (B, C). A tuple, a dict or a ModelOutput is read for its
-            logits. One with a single logit, yes or no, gets two: `forward` returns [0, z], which has the same probabilities. A
-            network that was compiled or made data-parallel works; its layers go by the names they had before.
+            logits. One with a single logit z, yes or no, gets two: `forward` returns [-z/2, z/2], which has the same
+            probabilities. A network that was compiled or made data-parallel works; its layers keep their names.
         layers: names of submodules (as in `network.named_modules()`), shallow to deep, that `activations` reads;
             `maskerlib.zoo.candidate_layers` lists them.
         mean, std: per-channel statistics of the data set, in the units of images in [0, 1]. Their number is the number of
@@ -74,7 +75,7 @@ class Classifier(nn.Module):
             if layer not in known or not layer:
                 near = difflib.get_close_matches(str(layer), known, n=3)
                 hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-                raise ValueError(f"layer {layer!r} is not in {name}; {hint}choose from {', '.join(_outline(known))}")
+                raise ValueError(f"layer {layer!r} is not in {name}; {hint}choose from {', '.join(outline(known))}")
         if len(mean) != len(std) or len(mean) < 1 or min(std) <= 0:
             raise ValueError(f"mean {tuple(mean)} and std {tuple(std)} need one number a channel each, std above 0")
         if head not in HEADS:
@@ -132,7 +133,7 @@ class Classifier(nn.Module):
                 "them, or take them out with output=lambda returned: ..."
             )
         logits = logits.float() if logits.dtype in (torch.half, torch.bfloat16) else logits
-        return torch.cat([torch.zeros_like(logits), logits], dim=1) if logits.shape[1] == 1 and self.head == "softmax" else logits
+        return logits * logits.new_tensor([[-0.5, 0.5]]) if logits.shape[1] == 1 and self.head == "softmax" else logits
 
     def predicted(self, logits: Tensor) -> Tensor:
         """The class that the logits (B, C) are most in favour of: (B,) int64."""
@@ -164,7 +165,7 @@ class Classifier(nn.Module):
         """The module called `layer`, whatever the network is wrapped in. Raises ValueError, with near names, for none."""
         known = dict(unwrapped(self.network).named_modules())
         if layer not in known or not layer:
-            suggested = self.layers or difflib.get_close_matches(str(layer), known, n=3) or _outline(known)
+            suggested = self.layers or difflib.get_close_matches(str(layer), known, n=3) or outline(known)
             raise ValueError(f"layer {layer!r} is not in {self.name}; it suggests {', '.join(suggested)}")
         return known[layer]
 
@@ -238,21 +239,11 @@ class Classifier(nn.Module):
         return found[0]
 
     def _readings(self, layer: str, size: tuple[int, int]) -> list[Layout]:
-        grids: list[tuple[int, int]] = []
-
-        def note(module: nn.Module, inputs: object, output: object) -> None:
-            if isinstance(output, Tensor) and output.dim() == 4:
-                grids.append((output.shape[2], output.shape[3]))
-
-        convolutions = [part for part in unwrapped(self.network).modules() if isinstance(part, nn.Conv2d)]
-        handles = [part.register_forward_hook(note) for part in convolutions]
-        try:
-            with frozen(self), torch.no_grad():
-                output = self.outputs(self._blank(size), [layer])[1][layer]
-        finally:
-            for handle in handles:
-                handle.remove()
-        return possible_layouts(tuple(output.shape), size, grids)
+        with frozen(self), torch.no_grad(), noted_shapes(unwrapped(self.network), self.module(layer)) as (shapes, grids):
+            self.outputs(self._blank(size), [])
+        if not shapes:
+            raise RuntimeError(f"layer {layer!r} of {self.name} did not run in the forward pass; name another layer")
+        return possible_layouts(shapes[-1], size, grids)
 
     def _blank(self, size: tuple[int, int] | None = None) -> Tensor:
         return self.mean.new_zeros(1, self.channels, *(size or self.input_size))
@@ -307,34 +298,3 @@ class Classifier(nn.Module):
     def class_name(self, index: int) -> str:
         """The name of class `index`, or "class 7" where names are unknown."""
         return self.class_names[index] if index < len(self.class_names) else f"class {index}"
-
-
-def unwrapped(network: nn.Module) -> nn.Module:
-    """The network inside what torch.compile and the data-parallel wrappers put around it."""
-    while True:
-        inside = getattr(network, "_orig_mod", None)
-        if inside is None and isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            inside = network.module
-        if not isinstance(inside, nn.Module):
-            return network
-        network = inside
-
-
-def _outline(modules: dict[str, nn.Module]) -> list[str]:
-    """Names of the outer two levels: enough to choose from without listing every convolution."""
-    return [name for name in modules if name and name.count(".") <= 1][:40]
-
-
-@contextlib.contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Inside: eval mode and weights without gradients. Afterwards: every mode and flag as it was before."""
-    modes = [(part, part.training) for part in module.modules()]
-    flags = [(weight, weight.requires_grad) for weight in module.parameters()]
-    module.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
-        for weight, flag in flags:
-            weight.requires_grad_(flag)

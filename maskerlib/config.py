@@ -1,14 +1,25 @@
 """One run's configuration: a frozen dataclass that is saved as JSON beside the weights and read back by the same class."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from maskerlib.checks import (
+    LARGEST_BATCH,
+    SEED,
+    WIDEST,
+    above,
+    between,
+    check_fields,
+    check_names,
+    one_of,
+    rising,
+    whole,
+)
 from maskerlib.distributions import MASKS
 from maskerlib.infills import INFILLS
-from maskerlib.masker import CONDITIONS
+from maskerlib.masker import CONDITION_AT, CONDITIONS
 from maskerlib.objectives import Objective
 from maskerlib.precision import PRECISIONS
 
@@ -32,6 +43,7 @@ class MaskerConfig:
         infill_sides: where it stands: "both", or only masked-"in" or masked-"out", with the mean colour on the other side.
         mask: how a mask comes out of logits, one of `maskerlib.distributions.MASKS`, with `temperature` for the sampled kinds.
         condition: what the masker is told: None, "size" (with an objective that has a budget) or "class".
+        condition_at: where it is told, "layers" (as in the study's release) or "head"; see `maskerlib.masker.Masker`.
         share: smallest and largest share of the image that masks are asked for in training, with condition "size".
         steps: number of updates; None means `passes` over the source.
         passes: passes over the source when `steps` is None. The release makes about 12.
@@ -46,6 +58,9 @@ class MaskerConfig:
         pool_every, pool_size, prob_historic: see `maskerlib.pool.ClassifierPool`.
         released_pool: the behaviour of the code release, where a drawn member only stops the classifier's update while
             the current classifier judges; the default lets the drawn member judge.
+        first_snapshot: the step before which the pool takes its first snapshot; 1 as in the code release, after one update.
+        classifier_steps: SGD steps of the classifier (CA) a batch: 1 on the sum of all gradients, or 2 as in the code release,
+            first on those of the clean images, then on those of the masked ones.
         seed: of weights, order, crops and the pool.
         precision: "auto", "bf16" or "fp32".
         checkpoint_every: steps between checkpoints.
@@ -62,6 +77,7 @@ class MaskerConfig:
     mask: str = "sigmoid"
     temperature: float = 0.1
     condition: str | None = None
+    condition_at: str = "layers"
     share: tuple[float, float] = (0.25, 0.75)
     steps: int | None = None
     passes: float = 12.0
@@ -78,42 +94,36 @@ class MaskerConfig:
     pool_size: int = 30
     prob_historic: float = 0.5
     released_pool: bool = False
+    first_snapshot: int = 0
+    classifier_steps: int = 1
     seed: int = 0
     precision: str = "auto"
     checkpoint_every: int = 100
 
     def __post_init__(self) -> None:
-        for name, valid in (
-            ("mode", ("FIX", "CA")),
-            ("schedule", ("steps", "cosine")),
-            ("infill", (*INFILLS, GIVEN)),
-            ("infill_sides", ("both", "in", "out")),
-            ("mask", MASKS),
-            ("condition", CONDITIONS),
-            ("precision", PRECISIONS),
-        ):
-            if getattr(self, name) not in valid:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(map(str, valid))}")
-        for name in ("width", "batch_size", "pool_every", "pool_size", "checkpoint_every", "steps"):
-            value = getattr(self, name)
-            if not (type(value) is int and value >= 1) and not (name == "steps" and value is None):
-                raise ValueError(f"{name}={value!r} must be a whole number of 1 or more")
-        for name in ("passes", "masker_lr", "classifier_lr", "clip_norm", "temperature"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-                raise ValueError(f"{name}={value!r} must be a finite number above 0")
-        for name in ("momentum", "weight_decay", "prob_historic", "warmup"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and 0 <= value <= 1):
-                raise ValueError(f"{name}={getattr(self, name)!r} must lie between 0 and 1")
-        if type(self.seed) is not int:
-            raise ValueError(f"seed={self.seed!r} must be a whole number")
+        check_fields(
+            self,
+            mode=one_of(("FIX", "CA")),
+            schedule=one_of(("steps", "cosine")),
+            infill=one_of((*INFILLS, GIVEN)),
+            infill_sides=one_of(("both", "in", "out")),
+            mask=one_of(MASKS),
+            condition=one_of(CONDITIONS),
+            condition_at=one_of(CONDITION_AT),
+            precision=one_of(PRECISIONS),
+            width=whole(1, WIDEST),
+            batch_size=whole(1, LARGEST_BATCH),
+            **{name: whole(1) for name in ("steps", "pool_every", "pool_size", "checkpoint_every")},
+            **{name: above(0) for name in ("passes", "masker_lr", "classifier_lr", "clip_norm", "temperature")},
+            **{name: between(0, 1) for name in ("momentum", "weight_decay", "prob_historic", "warmup")},
+            first_snapshot=whole(0),
+            classifier_steps=one_of((1, 2)),
+            crop_scale=rising(),
+            share=rising(zero=True),
+            seed=SEED,
+        )
         if self.layers is not None and not self.layers:
             raise ValueError("layers=() leaves the masker nothing to read; name at least one layer, or None for two")
-        if len(self.crop_scale) != 2 or not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
-            raise ValueError(f"crop_scale={self.crop_scale!r} must satisfy 0 < smallest <= largest <= 1")
-        if len(self.share) != 2 or not 0 <= self.share[0] <= self.share[1] <= 1:
-            raise ValueError(f"share={self.share!r} must satisfy 0 <= smallest <= largest <= 1")
         if (self.condition == "size") != (self.objective.budget > 0):
             raise ValueError(
                 f"condition={self.condition!r} with budget={self.objective.budget}: a masker that is told a size needs an "
@@ -132,20 +142,13 @@ class MaskerConfig:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`. Raises ValueError naming any key that is not a field, with the list of fields."""
-        values = dict(content)
-        _refuse_unknown(cls, values)
+        """The inverse of `to_json`.
+
+        Raises ValueError for what is no mapping, and naming any key that is not a field, with the list of fields.
+        """
+        values = check_names(cls, content)
+        if values.get("condition") is not None:
+            values.setdefault("condition_at", "head")  # where a masker was told before there was a choice
         if isinstance(values.get("objective"), Mapping):
-            _refuse_unknown(Objective, values["objective"])
-            values["objective"] = Objective(**values["objective"])
-        for name in ("layers", "crop_scale", "share"):
-            if isinstance(values.get(name), list):
-                values[name] = tuple(values[name])
+            values["objective"] = Objective(**check_names(Objective, values["objective"]))
         return cls(**values)
-
-
-def _refuse_unknown(kind: type, values: Mapping[str, Any]) -> None:
-    known = [entry.name for entry in dataclasses.fields(kind)]
-    for name in values:
-        if name not in known:
-            raise ValueError(f"{kind.__name__} has no parameter {name!r}; choose from {', '.join(known)}")

@@ -5,6 +5,7 @@ plausible map of something else. Each is settled here, once, for `optimise_mask`
 """
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskerlib.checks import check_finite
 from maskerlib.classifiers import Classifier, frozen
 from maskerlib.samples import Relabelled, Source, batches
 
@@ -85,7 +87,8 @@ def class_number(name: str, classifier: Classifier) -> int:
 
     Raises ValueError, with near names, where no class is called so, or two are.
     """
-    found = _by_name(classifier.class_names).get(_plain(name))
+    names = classifier.class_names
+    found = names.index(name) if names.count(name) == 1 else _by_name(names).get(_plain(name))
     if found is None:
         known = {_plain(each): each for each in classifier.class_names}
         near = [known[each] for each in difflib.get_close_matches(_plain(name), known, n=3, cutoff=0.5)]
@@ -99,7 +102,8 @@ def _plain(name: str) -> str:
     return " ".join(re.split(r"[\s_\-]+", name.casefold().strip()))
 
 
-def _by_name(names: Sequence[str]) -> dict[str, int]:
+@functools.lru_cache(maxsize=16)
+def _by_name(names: tuple[str, ...]) -> dict[str, int]:
     """{plain name: number}, of the names that one class alone has; the synonyms of "tabby, tabby cat" count each."""
     found: dict[str, set[int]] = {}
     for number, name in enumerate(names):
@@ -119,6 +123,8 @@ def aligned(source: Source, classifier: Classifier) -> Source:
     if len(source) == 0:
         raise ValueError(f"{type(source).__name__} holds no images; give a source that does")
     names, known = tuple(source.class_names), classifier.class_names
+    if (source.labels == -1).all():
+        return source
     if names and known and names != known:
         try:
             numbers = torch.tensor([class_number(name, classifier) for name in names])
@@ -166,9 +172,7 @@ def check_classifier(classifier: Classifier) -> None:
     A softmax of a softmax, or of a sigmoid, is nearly flat whatever the image holds, and every loss of this library would be
     of that.
     """
-    for name, value in classifier.weights().items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise ValueError(f"weight {name!r} of {classifier.name} holds NaN or infinity; load its weights again")
+    check_finite(classifier.weights(), classifier.name)
     probe = torch.rand(3, classifier.channels, *classifier.input_size, generator=torch.Generator().manual_seed(0))
     probe[0], probe[1] = 0.0, 1.0
     with frozen(classifier), torch.enable_grad():
@@ -176,7 +180,7 @@ def check_classifier(classifier: Classifier) -> None:
     sums = logits.detach().sum(dim=1)
     if logits.min() >= 0 and logits.max() <= 1 and ((sums - 1).abs() < 1e-3).all() and classifier.head == "softmax":
         kind, mend = "probabilities that add up to 1", "lambda returned: returned.log()"
-    elif _is_sigmoid(logits.grad_fn):
+    elif _is_sigmoid(logits.grad_fn.next_functions[0][0] if _from_one(logits) else logits.grad_fn):
         kind, mend = "the result of a sigmoid", "torch.logit"
     else:
         return
@@ -187,6 +191,11 @@ def check_classifier(classifier: Classifier) -> None:
 
 
 _RESHAPING = "Cat ToCopy View UnsafeView Squeeze Unsqueeze Select Slice Transpose T Index Alias".split()
+
+
+def _from_one(logits: Tensor) -> bool:
+    """Are these the [-z/2, z/2] that `Classifier` makes of one logit?"""
+    return logits.shape[1] == 2 and torch.equal(logits[:, 0], -logits[:, 1]) and logits.grad_fn is not None
 
 
 def _is_sigmoid(node: Any) -> bool:

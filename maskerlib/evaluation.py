@@ -6,34 +6,50 @@ histograms (`maskerlib.tally`), so memory does not grow with the number of image
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import pandas as pd
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from maskerlib.boxes import check_masks, predicted_boxes
+from maskerlib.asking import (
+    ask,
+    check_saliency,
+    clean_logits,
+    explained_by,
+    known_labels,
+    posed,
+    to_explain,
+    translated,
+)
+from maskerlib.boxes import predicted_boxes
 from maskerlib.classifiers import Classifier, frozen
+from maskerlib.doors import check_classifier, check_images
 from maskerlib.metrics import saliency_metric
 from maskerlib.precision import autocast, resolve_precision
+from maskerlib.progress import report
 from maskerlib.references import Method, truth_map
 from maskerlib.samples import Batch, Source, batches
-from maskerlib.tally import COLUMNS, Tally
+from maskerlib.saved_maps import Maps, map_reader
+from maskerlib.tally import COLUMNS, Tally, missing_of
 
 __all__ = ["check_saliency", "evaluate"]
 
 
 def evaluate(
-    methods: Mapping[str, Method],
+    methods: Mapping[str, Method | Maps],
     source: Source,
     classifier: Classifier,
     *,
     explained: Mapping[str, Classifier] | None = None,
+    targets: str = "labels",
     truth: bool = False,
     batch_size: int = 64,
     thresholds: Tensor | Sequence[float] | None = None,
     normalise: str = "none",
+    protocol: str = "maskerlib",
+    resize: str = "antialias",
     precision: str = "auto",
     per_image: bool = False,
     progress: bool = False,
@@ -41,25 +57,35 @@ def evaluate(
 ) -> pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]:
     """Evaluate saliency methods on a source of images.
 
-    Which classifier is used for what: a method is called as method(images, targets, explained.get(name,
-    classifier)), and the class decision of OM and top1 is that classifier's too. SM always asks `classifier`,
-    so that rows can be compared. The target is the label, or, for an image without one (-1), the class that
-    the explained classifier predicts.
+    Which classifier is used for what: a method is asked about `explained[name]`; where that is not given, about the classifier
+    that it carries (its attribute `classifier`, as `maskerlib.training.Trained` has), else about `classifier`. It is called as
+    method(images, targets, that classifier), and the class decision of OM and top1 is that classifier's too. SM always asks
+    `classifier`, so that rows can be compared. With a sigmoid head each class is its own yes or no, here as everywhere.
+
+    Which classes: labels count the classes of the source, and are matched with those of each classifier by name
+    (`maskerlib.doors.aligned`). An image without a label (-1) is explained for the class that the explained classifier
+    predicts, and with targets="predicted" so is every image.
 
     What is shared by the data set and what is not: LE, OM, SM and "binarised" threshold each mask at its own
     mean. PxAP and MaxBoxAcc apply one grid of thresholds to all images; `normalise` concerns these alone (see
     `maskerlib.curves`).
 
     Args:
-        methods: {row name: method}.
+        methods: {row name: method}; or, in place of a method, maps that were drawn before, one for each image of the source: an
+            array or tensor (N, 1, H, W) or (N, H, W), the path of a .npy file of one, or of a folder of files
+            (`maskerlib.saved_maps`).
         source: images of one size, with labels, boxes and pixel masks as far as they are known.
-        classifier: the evaluation classifier. Its device is the device of everything.
-        explained: {row name: classifier}, for methods that explain another one, on the same device.
+        classifier: the evaluation classifier. Metrics are computed on its device; each method and each explained
+            classifier gets the batch on the device of its own.
+        explained: {row name: classifier}, for methods that explain another one.
+        targets: "labels" or "predicted", see above. OM and top1 compare with the labels either way, as far as they are known.
         truth: add the row "truth", the upper bound: the pixel masks as maps, or the boxes where a batch has
             images without a mask.
         batch_size: images that every method gets at once.
         thresholds: of MaxBoxAcc and of the sweep of LE, ascending in [0, 1); by default 0, 0.01, ..., 0.99.
         normalise: "none", or "minmax" to stretch each map to [0, 1] before PxAP and MaxBoxAcc.
+        protocol: whose rules MaxBoxAcc and the sweep follow, one of `maskerlib.curves.PROTOCOLS`.
+        resize: how SM resizes its crops, one of `maskerlib.metrics.RESIZES`.
         precision: "auto", "bf16" or "fp32", of methods and classifiers. The metrics are always fp32.
         per_image: also return the values of each image, for bootstraps. Memory then grows with their number.
         progress: show a bar.
@@ -67,89 +93,92 @@ def evaluate(
 
     Returns:
         A table with one row a method and the columns of `maskerlib.tally.COLUMNS`. An image that lacks what a
-        column needs (a label, a box) is left out of its mean. Where the whole source lacks it the value is
-        NaN and `table.attrs["missing"][column]` gives the reason.
+        column needs (a label, a box; for SM a class that `classifier` knows) is left out of its mean. Where the whole
+        source lacks it the value is NaN and `table.attrs["missing"][column]` gives the reason.
 
         `table.attrs` holds plain values, ready for JSON: images; images_with, {"label", "boxes", "mask":
         number of images; PxAP needs all masks, so the last is all or 0}; missing; classifier, {"name",
-        "fingerprint"}; explained, {row: the same of its classifier}; thresholds; pixel_bins; normalise;
-        precision; LE_sweep, {row: LE at each of the thresholds}.
+        "fingerprint"}; explained, {row: the same of its classifier}; targets; thresholds; pixel_bins; normalise;
+        protocol; resize; precision; LE_sweep, {row: LE at each of the thresholds}.
 
         With per_image (table, rows): one row of values a method and image, with the name of the image.
 
     Raises:
-        ValueError: for no images or no methods, a name in `explained` that is no method, a label that is not
-            a class of the classifier, or a map that is not (B, 1, H, W), finite and in [0, 1].
+        ValueError: for no images or no methods, a name in `explained` that is no method, labels that do not suit a classifier
+            or a classifier that returns no logits (`maskerlib.doors`), images that are not in [0, 1], a method that changes
+            them in place, a map that is not (B, 1, H, W), finite and in [0, 1], or maps that are not one for each image.
     """
     explained = dict(explained or {})
-    _check(methods, source, explained, truth)
+    _check(methods, explained, truth)
     device = classifier.mean.device
-    asked = {name: explained.get(name, classifier) for name in [*methods, *(["truth"] if truth else [])]}
+    asked = {name: explained.get(name) or explained_by(method, classifier) for name, method in methods.items()}
+    asked |= {"truth": classifier} if truth else {}
     networks = {id(network): network for network in asked.values()}
-    tallies = {name: Tally(thresholds, normalise) for name in asked}
+    everyone = networks | {id(classifier): classifier}
+    known = {key: known_labels(source, network, targets) for key, network in everyone.items()}
+    readers = {
+        name: map_reader(method, source, name=name, classifier=asked[name], targets=targets)
+        for name, method in methods.items()
+        if not callable(method)
+    }
+    for network in everyone.values():
+        check_classifier(network)
+    tallies = {name: Tally(thresholds, normalise, protocol, known[id(network)][1]) for name, network in asked.items()}
     scores: list[pd.DataFrame] = []
     done = 0
 
     with contextlib.ExitStack() as stack:
-        for network in (classifier, *networks.values()):
+        for network in everyone.values():
             stack.enter_context(frozen(network))
         bar = tqdm(total=len(source), desc="evaluate", unit="image", disable=not progress)
         stack.enter_context(bar)
         for batch in batches(source, batch_size, workers=workers):
             batch = batch.to(device)
+            for network in everyone.values():
+                check_images(batch.images, network, batch.names)
+            labels = {key: own[done : done + len(batch)].to(device) for key, (own, _) in known.items()}
             # Each classifier looks once at each clean image, however many methods explain it.
-            with autocast(precision, device), torch.no_grad():
-                logits = {key: network(batch.images) for key, network in networks.items()}
+            logits = {key: clean_logits(network, batch.images, precision) for key, network in networks.items()}
             for name, tally in tallies.items():
-                network, clean = asked[name], logits[id(asked[name])]
-                targets = _targets(batch, clean, network)
-                if name in methods:
-                    with autocast(precision, device):
-                        maps = methods[name](batch.images, targets, network)
+                network, key = asked[name], id(asked[name])
+                classes = to_explain(labels[key], logits[key], network, targets)
+                if name in readers:
+                    maps = check_saliency(readers[name](done, batch.names), batch.images, name)
+                elif name in methods:
+                    maps = ask(name, methods[name], batch.images, classes, network, precision)
                 else:
-                    maps = _truth(batch)
-                maps = check_saliency(maps, batch.images, name)
+                    maps = check_saliency(_truth(batch), batch.images, name)
                 boxes = predicted_boxes(maps)
+                heard = translated(classes, network, classifier)
+                if targets == "labels":
+                    heard = torch.where(labels[id(classifier)] >= 0, labels[id(classifier)], heard)
                 with autocast(precision, device):
-                    sm = saliency_metric(batch.images, boxes, targets, classifier)
-                values = tally.update(batch, maps, boxes, clean, sm)
+                    sm = saliency_metric(batch.images, boxes, heard.clamp(min=0), classifier, resize=resize)
+                question, answers = posed(labels[key], logits[key], network)
+                answered = replace(batch, labels=answers)
+                values = tally.update(answered, maps, boxes, question, sm.where(heard >= 0, torch.nan))
                 if per_image:
                     scores.append(_rows(name, values, batch.names, done))
             done += len(batch)
             bar.update(len(batch))
+            report("evaluate", done, len(source))
 
     results = [tally.result() for tally in tallies.values()]
     table = pd.DataFrame(results, index=pd.Index(tallies, name="method"), columns=list(COLUMNS))
     table.attrs = {
         **next(iter(tallies.values())).describe(),
+        "missing": missing_of(tallies),
         "classifier": _identity(classifier),
         "explained": {name: _identity(network) for name, network in asked.items()},
+        "targets": targets,
+        "resize": resize,
         "precision": resolve_precision(precision, device),
         "LE_sweep": {name: tally.le_sweep() for name, tally in tallies.items()},
     }
     return (table, pd.concat(scores).loc[list(asked)]) if per_image else table
 
 
-def check_saliency(maps: Any, images: Tensor, name: str) -> Tensor:
-    """The maps of a method as float32 on the device of the images, without graph, clamped to [0, 1].
-
-    Raises ValueError, naming the method, when they are not a tensor (B, 1, H, W) of the images' size, or not
-    in [0, 1] up to rounding (`maskerlib.boxes.check_masks`).
-    """
-    shape = (len(images), 1, *images.shape[-2:])
-    if not isinstance(maps, Tensor) or tuple(maps.shape) != shape:
-        got = tuple(maps.shape) if isinstance(maps, Tensor) else type(maps).__name__
-        raise ValueError(f"method {name!r}: returned {got}, expected a tensor {shape}, one map an image")
-    maps = maps.detach().to(images.device, torch.float32)
-    check_masks(maps, f"method {name!r}")
-    return maps.clamp(0, 1)
-
-
-def _check(
-    methods: Mapping[str, Method], source: Source, explained: Mapping[str, Classifier], truth: bool
-) -> None:
-    if not len(source):
-        raise ValueError("the source has 0 images, expected 1 or more: no metric can be computed")
+def _check(methods: Mapping[str, Method | Maps], explained: Mapping[str, Classifier], truth: bool) -> None:
     if not methods and not truth:
         raise ValueError("there are 0 methods to evaluate; give {name: method}, or truth=True")
     if truth and "truth" in methods:
@@ -158,15 +187,6 @@ def _check(
         if name not in methods:
             known = ", ".join(methods)
             raise ValueError(f"explained has {name!r}, which is no method; the methods are {known}")
-
-
-def _targets(batch: Batch, logits: Tensor, network: Classifier) -> Tensor:
-    """The label of each image, or what the explained classifier predicts where there is none."""
-    classes = logits.shape[1]
-    if batch.labels.max() >= classes:
-        name, label = batch.names[int(batch.labels.argmax())], int(batch.labels.max())
-        raise ValueError(f"{name}: label {label}; {network.name} has classes 0 to {classes - 1}; use these")
-    return torch.where(batch.labels >= 0, batch.labels, logits.argmax(dim=1))
 
 
 def _truth(batch: Batch) -> Tensor:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from maskerlib.checks import check_finite
 from maskerlib.classifiers import Classifier
 from maskerlib.files import load_checkpoint, save_checkpoint, write_json
-from maskerlib.loop import History, clear_checkpoint
+from maskerlib.loop import History, Stateful, clear_checkpoint
 from maskerlib.provenance import provenance
 
-__all__ = ["load_finished", "save_finished"]
+__all__ = ["load_finished", "load_weights", "save_finished"]
 
 
 def load_finished(folder: Path | None, name: str, run: str) -> dict[str, Any] | None:
@@ -24,8 +25,26 @@ def load_finished(folder: Path | None, name: str, run: str) -> dict[str, Any] | 
         raise ValueError(
             f"{folder} holds a finished {name} of another run (its configuration or data differ); use another folder or delete it"
         )
+    if not isinstance(saved.get("weights"), Mapping):
+        raise ValueError(f"{folder / f'{name}.pt'} holds no weights; delete it to start afresh, or copy it again")
     clear_checkpoint(folder)  # still there after a kill between the two last lines of `save_finished`
     return saved
+
+
+def load_weights(module: Stateful, saved: Mapping[str, Any], path: Path) -> None:
+    """Load `saved["weights"]`, read from the file `path`, into `module`.
+
+    Raises ValueError naming the file where they are missing, not finite, or those of another network.
+    """
+    try:
+        check_finite(saved["weights"], str(path))
+        module.load_state_dict(saved["weights"])
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(
+            f"{path} does not hold the weights of this network ({type(error).__name__}: {reason}); copy it again, or delete it "
+            "to start afresh"
+        ) from None
 
 
 def save_finished(

@@ -1,9 +1,10 @@
-"""Image files of every common kind, read into one form; and the resize that carries boxes and masks along.
+"""Image files of every common kind, read into one form.
 
 Files go wrong in dull ways: a 16-bit scan that turns white, a CMYK print that turns negative, a telephone's
 photograph that lies on its side, a download that stopped half-way. Each is settled here, once.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,119 +13,109 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torch.nn import functional as F
 
-__all__ = ["fit", "list_files", "mask_box", "read_image", "read_mask"]
+__all__ = ["check_channels", "open_image", "read_image", "stored_size"]
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, Pillow's own weights
 
 
-def read_image(path: str | Path) -> Tensor:
-    """Read an image file as (3, H, W) float32 RGB in [0, 1], upright.
+def read_image(path: str | Path, channels: int = 3) -> Tensor:
+    """Read an image file as (channels, H, W) float32 in [0, 1], upright.
 
-    Grey, palette, 1-bit and CMYK images become RGB; 16-bit grey is scaled by 65535; transparent pixels are
-    laid over white; the EXIF orientation is applied; of an animation the first frame is read; colour profiles
-    are ignored. Floating-point images must lie in [0, 1].
+    channels: 3 for RGB; 1 for grey (BT.601 luma of colours); 4 for RGB and opacity.
 
-    FileNotFoundError when there is no such file; ValueError, naming it, when it is not an image, is
-    truncated, or holds values that do not say how they map to [0, 1].
+    Grey, palette, 1-bit and CMYK images become RGB; 16-bit and 32-bit grey is scaled by 65535 and keeps its precision;
+    transparent pixels are laid over white, save with four channels; the EXIF orientation is applied; of an animation the
+    first frame is read; colour profiles are ignored. Floating-point images must lie in [0, 1].
+
+    FileNotFoundError when there is no such file; ValueError, naming it, when it is no regular file, is not an image, is
+    truncated, has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`, or holds values that do not say how they map to [0, 1].
     """
-    with _opened(path) as image:
-        pixels = _rgb(image)
+    check_channels(channels)
+    with open_image(path) as image:
+        pixels = _pixels(image, channels)
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
-def read_mask(path: str | Path) -> Tensor:
-    """Read a mask file as (H, W) bool, upright: True where the value is above half of the file's largest.
+def check_channels(channels: int) -> int:
+    """`channels` of an image: 1 (grey), 3 (RGB) or 4 (RGB and opacity). ValueError for any other."""
+    if isinstance(channels, bool) or channels not in (1, 3, 4):
+        raise ValueError(f"channels={channels!r}: expected 1 (grey), 3 (RGB) or 4 (RGB and opacity)")
+    return channels
 
-    So 0 and 1, 0 and 255, and soft edges all read as meant. In a palette image every index but 0 is object;
-    in an image with a transparent part the opaque part is. Errors as for `read_image`.
-    """
-    with _opened(path) as image:
-        if image.mode == "P":
-            return torch.from_numpy(np.asarray(image) > 0)
-        if image.has_transparency_data and image.mode[:4] != "I;16":
-            alpha = np.asarray(image.convert("RGBA").getchannel("A"))
-            if alpha.min() < 255:
-                return torch.from_numpy(alpha >= 128)
-        grey = image if image.mode[0] in "IF" else image.convert("RGB").convert("L")
-        values = np.asarray(grey).astype(np.float32)
-    return torch.from_numpy((values > values.max() / 2) & (values > 0))
+
+def stored_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) of the pixels as they are stored, before the EXIF orientation turns them upright."""
+    with Image.open(path) as file:
+        return file.height, file.width
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Image.Image]:
-    """The decoded, upright image; whatever Pillow says of a bad file becomes one error that names it."""
+def open_image(path: str | Path) -> Iterator[Image.Image]:
+    """The decoded, upright image; whatever Pillow says of a bad file becomes one error that names it.
+
+    Errors as for `read_image`. Pipes and devices are not opened: reading one may never end.
+    """
     path = Path(path)
     if not path.exists():
+        if path.is_symlink():
+            raise ValueError(f"{path}: a link to {path.readlink()}, which is not there; mend or remove it")
         raise FileNotFoundError(f"{path}: no such image file; check the path")
     if path.is_dir():
         raise ValueError(f"{path}: expected an image file, this is a folder; give the path of one image")
+    if not path.is_file():
+        raise ValueError(f"{path}: expected an image file, this is a pipe or a device; remove it")
     try:
-        with Image.open(path) as file:
-            file.load()
-            yield ImageOps.exif_transpose(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as file:
+                file.load()
+                upright = ImageOps.exif_transpose(file)
+        yield upright
     except (PermissionError, MemoryError):
         raise
     except UnidentifiedImageError:
         raise ValueError(f"{path}: not an image, or of an unknown kind; replace or remove it") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise ValueError(
+            f"{path}: more than {Image.MAX_IMAGE_PIXELS:,} pixels; shrink or remove it, or raise PIL.Image.MAX_IMAGE_PIXELS"
+        ) from None
     except Exception as error:  # damaged files raise nearly anything: OSError, SyntaxError, struct.error
         raise ValueError(f"{path}: unreadable as an image ({error}); replace or remove it") from error
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
-    """(H, W, 3) float32 in [0, 1] of an image in any of Pillow's modes."""
+def _pixels(image: Image.Image, channels: int) -> np.ndarray:
+    """(H, W, channels) float32 in [0, 1] of an image in any of Pillow's modes."""
     if image.mode[0] in "IF":  # one channel of 16-bit, 32-bit or floating-point values
-        grey = np.asarray(image).astype(np.float32)
-        top = 1.0 if image.mode == "F" else 65535.0
-        if not (grey.min() >= 0 and grey.max() <= top):  # also False for NaN
-            raise ValueError(f"its values go from {grey.min():g} to {grey.max():g}, expected 0 to {top:g}")
-        return np.repeat(grey[..., None] / top, 3, axis=2)
-    if not image.has_transparency_data:
-        return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
-    rgba = np.asarray(image.convert("RGBA"), dtype=np.float32) / 255
-    colour, alpha = rgba[..., :3], rgba[..., 3:]
-    return colour * alpha + (1 - alpha)
+        return _in_channels(_deep(image)[..., None], channels)
+    if image.has_transparency_data:
+        pixels = _scaled(image, "RGBA")
+        if channels == 4:
+            return pixels
+        colour, alpha = pixels[..., :3], pixels[..., 3:]
+        return _in_channels(colour * alpha + (1 - alpha), channels)
+    grey = channels == 1 and image.mode in ("1", "L")
+    return _in_channels(_scaled(image, "L")[..., None] if grey else _scaled(image, "RGB"), channels)
 
 
-def list_files(folder: Path) -> list[Path]:
-    """The files directly inside `folder`, sorted by name, save hidden ones and file managers' own."""
-    left_behind = {"thumbs.db", "desktop.ini"}
-    visible = (path for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
-    return sorted(path for path in visible if path.name.lower() not in left_behind)
+def _deep(image: Image.Image) -> np.ndarray:
+    """(H, W) float32 in [0, 1] of deep grey; ValueError for values outside the kind's range."""
+    grey = np.asarray(image).astype(np.float32)
+    top = 1.0 if image.mode == "F" else 65535.0
+    if not (grey.min() >= 0 and grey.max() <= top):  # also False for NaN
+        raise ValueError(f"its values go from {grey.min():g} to {grey.max():g}, expected 0 to {top:g}")
+    return grey / top
 
 
-def mask_box(mask: Tensor) -> Tensor:
-    """The tightest box around the True pixels of an (H, W) mask: (1, 4) float32, half-open, or (0, 4)."""
-    rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
-    if len(rows) == 0:
-        return torch.zeros(0, 4)
-    return torch.tensor([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], dtype=torch.float32)
+def _scaled(image: Image.Image, mode: str) -> np.ndarray:
+    pixels = np.asarray(image.convert(mode), dtype=np.float32)
+    pixels /= 255  # in place: an image may fill much of the memory
+    return pixels
 
 
-def fit(
-    image: Tensor, size: int | tuple[int, int], *, boxes: Tensor | None = None, mask: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Scale an image until it just covers `size`, crop the centre, and take its boxes and mask along.
-
-    image: (3, H, W) in [0, 1]; size: pixels per side, or (height, width); boxes: (K, 4); mask: (H, W) bool.
-    Returns the three at the new size. Scaling is bilinear and antialiased. Boxes are clipped to the crop, and
-    dropped when nothing of them is left in it. (Ground-truth areas must be those inside the crop; the
-    released code of the paper takes them before it.)
-    """
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise ValueError(f"size={size}: expected 1 pixel or more per side")
-    scale = max(height / image.shape[1], width / image.shape[2])
-    scaled = (max(height, round(image.shape[1] * scale)), max(width, round(image.shape[2] * scale)))
-    top, left = (scaled[0] - height) // 2, (scaled[1] - width) // 2
-
-    def cover(planes: Tensor) -> Tensor:
-        if planes.shape[1:] != scaled:
-            planes = F.interpolate(planes[None], scaled, mode="bilinear", antialias=True)[0]
-        return planes[:, top : top + height, left : left + width].clamp(0, 1).contiguous()
-
-    boxes = torch.zeros(0, 4) if boxes is None else boxes
-    stretch = boxes.new_tensor([scaled[1] / image.shape[2], scaled[0] / image.shape[1]] * 2)
-    boxes = boxes * stretch - boxes.new_tensor([left, top, left, top])
-    boxes = boxes.clamp(boxes.new_zeros(4), boxes.new_tensor([width, height, width, height]))
-    boxes = boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
-    return cover(image), boxes, None if mask is None else cover(mask[None].float())[0] >= 0.5
+def _in_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """Opaque pixels (H, W, 1 or 3) in 1, 3 or 4 channels."""
+    if channels == 1:
+        return pixels if pixels.shape[2] == 1 else np.minimum(pixels @ _LUMA, 1)[..., None]
+    colour = pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
+    return colour if channels == 3 else np.concatenate([colour, np.ones_like(colour[..., :1])], axis=2)

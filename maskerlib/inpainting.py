@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskerlib.augment import random_crop_flip
+from maskerlib.checks import LARGEST_BATCH, SEED, WIDEST, above, check_fields, whole
 from maskerlib.files import hash_tensors
-from maskerlib.finished import load_finished, save_finished
+from maskerlib.finished import load_finished, load_weights, save_finished
 from maskerlib.loop import Plan, run_steps, source_identity
 from maskerlib.samples import Batch, Source
 from maskerlib.seeds import stream
@@ -96,7 +97,7 @@ def random_holes(count: int, size: tuple[int, int], generator: torch.Generator) 
 class InpainterConfig:
     """How an inpainter is trained: Adam, `lr` falling along a cosine; absolute error, outside the hole counted a tenth as much.
 
-    Raises ValueError for steps, batch_size or width below 1, or lr not above 0.
+    Raises ValueError for any value that no run could use, naming it and what is possible.
     """
 
     steps: int = 600
@@ -107,11 +108,15 @@ class InpainterConfig:
     checkpoint_every: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "width", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be 1 or more")
-        if not 0 < self.lr < float("inf"):
-            raise ValueError(f"lr={self.lr!r} must be a finite number above 0")
+        check_fields(
+            self,
+            steps=whole(1),
+            batch_size=whole(1, LARGEST_BATCH),
+            width=whole(1, WIDEST),
+            lr=above(0),
+            seed=SEED,
+            checkpoint_every=whole(1),
+        )
 
 
 def train_inpainter(
@@ -138,7 +143,7 @@ def train_inpainter(
     run = json.dumps([dataclasses.asdict(config), mean.flatten().tolist(), *source_identity(source)])
     inpainter = Inpainter(width=config.width, seed=config.seed).to(mean.device, memory_format=torch.channels_last)
     if (saved := load_finished(folder, "inpainter", run)) is not None:
-        inpainter.load_state_dict(saved["weights"])
+        load_weights(inpainter, saved, folder / "inpainter.pt")
         return inpainter.eval().requires_grad_(False)
     adam = torch.optim.Adam(inpainter.train().parameters(), lr=config.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, config.steps)

@@ -9,14 +9,15 @@ Which it is can mostly be read off the shape, held against the image's and the g
 another image where there are two.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["LAYOUTS", "Layout", "first_tensor", "possible_layouts"]
+__all__ = ["LAYOUTS", "Layout", "first_tensor", "noted_shapes", "possible_layouts"]
 
 LAYOUTS = ("maps", "channels_last", "tokens")
 """What a layer can return: (B, channels, h, w); (B, h, w, channels); (B, tokens, channels)."""
@@ -93,6 +94,31 @@ def _proportional_grids(tokens: int, image: tuple[int, int]) -> list[tuple[int, 
     height = int(math.sqrt(tokens * image[0] / image[1]))
     found = [(rows, round(rows * image[1] / image[0])) for rows in range(max(height - 1, 1), height + 2)]
     return [cells for cells in found if min(cells) >= 1 and math.prod(cells) <= tokens and cells != (1, 1)]
+
+
+@contextlib.contextmanager
+def noted_shapes(network: nn.Module, module: nn.Module) -> Iterator[tuple[list[tuple[int, ...]], list[tuple[int, int]]]]:
+    """Inside: the shapes that `module` returns, and the grids (h, w) that the convolutions of `network` do, as they come.
+
+    A layer that the module after it overwrites has its shape noted as well.
+    """
+    shapes: list[tuple[int, ...]] = []
+    grids: list[tuple[int, int]] = []
+
+    def note_shape(part: nn.Module, inputs: object, output: object) -> None:
+        shapes.append(tuple(first_tensor(output, "last_hidden_state").shape))
+
+    def note_grid(part: nn.Module, inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.dim() == 4:
+            grids.append((output.shape[2], output.shape[3]))
+
+    handles = [part.register_forward_hook(note_grid) for part in network.modules() if isinstance(part, nn.Conv2d)]
+    handles.append(module.register_forward_hook(note_shape))
+    try:
+        yield shapes, grids
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def first_tensor(output: Any, key: str, pick: Callable[[Any], Any] | None = None) -> Tensor:

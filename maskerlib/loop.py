@@ -5,7 +5,9 @@ state of what learns. A run that was killed goes on from its last checkpoint and
 on one CPU machine, as one that never was.
 """
 
+import contextlib
 import math
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +17,22 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from maskerlib.classifiers import Classifier
+from maskerlib.augment import Crops
+from maskerlib.checks import LARGEST_BATCH, SEED, check_fields, whole
+from maskerlib.doors import check_images
 from maskerlib.files import hash_tensors, load_checkpoint, make_folder, remove_leftovers, save_checkpoint
+from maskerlib.interruption import Interrupted, interruptible
+from maskerlib.processes import sole_use
+from maskerlib.progress import report
 from maskerlib.samples import Batch, Source
 from maskerlib.seeds import stream
 
 __all__ = [
     "Diverged",
     "History",
+    "Interrupted",
     "Plan",
     "Stateful",
-    "check_start",
     "clear_checkpoint",
     "run_steps",
     "source_identity",
@@ -68,9 +75,9 @@ class Plan:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch_size", 1), ("checkpoint_every", 1), ("workers", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)} must be {least} or more")
+        check_fields(
+            self, steps=whole(1), batch_size=whole(1, LARGEST_BATCH), seed=SEED, checkpoint_every=whole(1), workers=whole(0)
+        )
 
 
 def steps_for(passes: float, images: int, batch_size: int) -> int:
@@ -103,31 +110,6 @@ def source_identity(source: Source) -> list[str | int]:
     return [type(source).__name__, len(source), hash_tensors({"images": ends.images, "labels": source.labels})]
 
 
-def check_start(classifier: Classifier, source: Source, *, unlabelled: bool) -> None:
-    """Refuse, before the first step, what would mislead a whole run or stop it in its middle.
-
-    Raises ValueError for a weight that is not finite, for a label that is no class of `classifier` (-1, unknown, passes
-    where `unlabelled` is True), and for a source whose classes have other names.
-    """
-    for name, value in classifier.state_dict().items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise ValueError(f"weight {name!r} of {classifier.name} holds NaN or infinity; load its weights again")
-    names = tuple(source.class_names)
-    if names and classifier.class_names and names != classifier.class_names:
-        raise ValueError(
-            f"{classifier.name} has {len(classifier.class_names)} classes, the source has {len(names)} or other names, so "
-            "its labels mean something else; build the classifier with class_names=source.class_names"
-        )
-    classes = classifier.class_count()
-    least = -1 if unlabelled else 0
-    bad = ((source.labels < least) | (source.labels >= classes)).nonzero()
-    if len(bad):
-        raise ValueError(
-            f"label {int(source.labels[bad[0]])} of image {int(bad[0])} is none of the {classes} classes of "
-            f"{classifier.name}; labels go from {least} to {classes - 1}"
-        )
-
-
 def run_steps(
     plan: Plan,
     source: Source,
@@ -136,6 +118,7 @@ def run_steps(
     *,
     identity: str,
     folder: Path | None = None,
+    crops: Callable[[int], Crops] | None = None,
     progress: bool = True,
     description: str = "training",
 ) -> History:
@@ -145,46 +128,66 @@ def run_steps(
         step: one update; returns named numbers. A non-finite one among them stops the run with `Diverged`.
         state: everything that `step` changes, by name; saved and restored together.
         identity: what the run is (configuration, classifier, data). A checkpoint of another run is refused.
-        folder: where the checkpoint lives; None keeps none.
-        progress: show a bar with the live numbers.
+        folder: where the checkpoint lives; None keeps none. One process at a time trains into it.
+        crops: the crops of a step by its number: batches are then `source.cropped(indices, crops(number))`. Workers compute
+            them, so it is a function that can be pickled: one of a module, or a `functools.partial` of one.
+        progress: show a bar with the live numbers. `maskerlib.progress` reports them to a file in any case, where one is named.
 
-    Raises ValueError for an empty source, a folder that cannot be written to, or a checkpoint that is damaged or belongs
-    to another run; `Diverged` for a number or an image that is not finite.
+    A first Ctrl-C lets the step that runs end and saves it, a second stops at once.
+
+    Raises ValueError for an empty source, a folder that cannot be written to or is in use, or a checkpoint that is damaged or
+    belongs to another run; `Diverged` for a number or an image that is not finite; `Interrupted` after Ctrl-C.
     """
     if len(source) == 0:
         raise ValueError("the source holds no images; give one that does")
     start, history = 0, {}
-    if folder is not None:
-        make_folder(folder)
-        remove_leftovers(folder)
-        start, history = _restore(folder / _CHECKPOINT, state, identity)
-    bar = tqdm(total=plan.steps, initial=start, disable=not progress, desc=description, leave=False)
-    with bar, torch.random.fork_rng():
-        for number, batch in enumerate(_batches(plan, source, start), start=start):
-            torch.manual_seed(stream(plan.seed, "step", number).initial_seed())  # for dropout and its kind
-            _refuse_bad(batch, number)
-            numbers = step(number, batch)
-            bad = [f"{name} is {value}" for name, value in numbers.items() if not math.isfinite(value)]
-            if bad:
-                raise Diverged(f"step {number}: {', '.join(bad)}; lower the learning rate or use precision='fp32'")
-            for name, value in numbers.items():
-                history.setdefault(name, []).append(float(value))
-            bar.set_postfix({name: f"{value:.3f}" for name, value in numbers.items()}, refresh=False)
-            bar.update()
-            done = number + 1
-            if folder is not None and (done % plan.checkpoint_every == 0 or done == plan.steps):
-                content = {name: part.state_dict() for name, part in state.items()}
-                save_checkpoint(
-                    folder / _CHECKPOINT, {"identity": identity, "step": done, "history": history, "state": content}
-                )
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            make_folder(folder)
+            stack.enter_context(sole_use(folder))
+            remove_leftovers(folder)
+            start, history = _restore(folder / _CHECKPOINT, state, identity, plan.steps)
+        asked = stack.enter_context(interruptible())
+        options = {"initial": start, "disable": not progress, "desc": description, "leave": False}
+        bar = stack.enter_context(tqdm(total=plan.steps, **options))
+        stack.enter_context(torch.random.fork_rng())
+        done = kept = start
+        report(description, done, plan.steps)
+        try:
+            for number, batch in enumerate(_batches(plan, source, start, crops), start=start):
+                torch.manual_seed(stream(plan.seed, "step", number).initial_seed())  # for dropout and its kind
+                _refuse_bad(batch, number)
+                numbers = step(number, batch)
+                bad = [f"{name} is {value}" for name, value in numbers.items() if not math.isfinite(value)]
+                if bad:
+                    raise Diverged(f"step {number}: {', '.join(bad)}; lower the learning rate or use precision='fp32'")
+                for name, value in numbers.items():
+                    history.setdefault(name, []).append(float(value))
+                bar.set_postfix({name: f"{value:.3f}" for name, value in numbers.items()}, refresh=False)
+                bar.update()
+                done, stop = number + 1, asked()
+                report(description, done, plan.steps, numbers)
+                if folder is not None and (stop or done % plan.checkpoint_every == 0 or done == plan.steps):
+                    content = {name: part.state_dict() for name, part in state.items()}
+                    record = {"identity": identity, "step": done, "history": history, "state": content}
+                    save_checkpoint(folder / _CHECKPOINT, record)
+                    kept = done
+                if stop:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            if folder is None:
+                how = "nothing is kept without a folder; with one, the same call goes on where it was stopped"
+            else:
+                how = f"run the same call again and it goes on from {'there' if kept == done else f'step {kept}'}"
+            raise Interrupted(f"{description} stopped at step {done} of {plan.steps}; {how}") from None
     return history
 
 
 def _refuse_bad(batch: Batch, number: int) -> None:
-    bad = ~batch.images.isfinite().flatten(1).all(dim=1)
-    if bad.any():
-        name = batch.names[int(bad.nonzero()[0])]
-        raise Diverged(f"step {number}: image {name} holds NaN or infinity; remove or mend it")
+    try:
+        check_images(batch.images, names=batch.names)
+    except ValueError as error:
+        raise Diverged(f"step {number}: {error}") from None
 
 
 def clear_checkpoint(folder: Path) -> None:
@@ -192,7 +195,8 @@ def clear_checkpoint(folder: Path) -> None:
     (folder / _CHECKPOINT).unlink(missing_ok=True)
 
 
-def _restore(path: Path, state: Mapping[str, Stateful], identity: str) -> tuple[int, History]:
+def _restore(path: Path, state: Mapping[str, Stateful], identity: str, steps: int) -> tuple[int, History]:
+    """The step to go on from and the history up to it, 0 and none without a checkpoint; `state` is loaded with the rest."""
     if not path.exists():
         return 0, {}
     saved = load_checkpoint(path)
@@ -200,16 +204,26 @@ def _restore(path: Path, state: Mapping[str, Stateful], identity: str) -> tuple[
         raise ValueError(
             f"{path} belongs to a run with another configuration, classifier or data; use another folder or delete it"
         )
-    for name, part in state.items():
-        part.load_state_dict(saved["state"][name])
-    return int(saved["step"]), saved["history"]
+    try:
+        done = saved["step"]
+        history = {str(name): [float(value) for value in values] for name, values in saved["history"].items()}
+        if type(done) is not int or not 0 < done <= steps or any(len(values) > done for values in history.values()):
+            raise ValueError(f"step {done!r} of {steps}")
+        for name, part in state.items():
+            part.load_state_dict(saved["state"][name])
+    except Exception as error:  # of as many kinds as there are ways to be no state of this network
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(
+            f"{path} does not hold the state of this run ({type(error).__name__}: {reason}); delete it to start afresh"
+        ) from None
+    return done, history
 
 
 class _Batches(Dataset[Batch]):
     """Batches of `source` by step number; a DataLoader worker can compute any of them."""
 
-    def __init__(self, plan: Plan, source: Source) -> None:
-        self.plan, self.source = plan, source
+    def __init__(self, plan: Plan, source: Source, crops: Callable[[int], Crops] | None) -> None:
+        self.plan, self.source, self.crops = plan, source, crops
         self._passes: dict[int, torch.Tensor] = {}
 
     def _order(self, number: int) -> torch.Tensor:
@@ -222,17 +236,22 @@ class _Batches(Dataset[Batch]):
     def __getitem__(self, step: int) -> Batch:
         first = step * self.plan.batch_size
         positions = range(first, first + self.plan.batch_size)
-        return self.source.batch(
-            [int(self._order(at // len(self.source))[at % len(self.source)]) for at in positions]
-        )
+        indices = [int(self._order(at // len(self.source))[at % len(self.source)]) for at in positions]
+        return self.source.batch(indices) if self.crops is None else self.source.cropped(indices, self.crops(step))
 
 
-def _batches(plan: Plan, source: Source, start: int) -> Iterator[Batch]:
+def _batches(plan: Plan, source: Source, start: int, crops: Callable[[int], Crops] | None) -> Iterator[Batch]:
     loader = DataLoader(
-        _Batches(plan, source),  # type: ignore[arg-type]
+        _Batches(plan, source, crops),  # type: ignore[arg-type]
         batch_size=None,
         sampler=range(start, plan.steps),
         num_workers=plan.workers,
+        worker_init_fn=_ignore_interrupts,
         persistent_workers=False,
     )
     yield from loader
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """A terminal sends Ctrl-C to the workers as well, which the process that they work for may still need for a step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,20 +1,25 @@
-"""Run a notebook as a program: parameters that are checked, a time limit, an output that is whole or absent.
+"""Run a notebook as a program: parameters that are checked, progress that is shown, an output that is whole or absent.
 
 papermill executes a notebook with other values in its `parameters` cell. On its own it only warns about a
-name that the cell does not define, has no time limit, and writes its output cell by cell. `run_notebook`
-refuses the name, sets the limit, and lets the output appear under its name when it is complete; a copy that
-failed is kept beside it under the suffix `.failed.ipynb`. The kernel is always the Python that runs this
-module.
+name that the cell does not define, reads braces in a path as the name of a parameter, and writes its output
+cell by cell. `run_notebook` refuses the name, takes the path as it is, and lets the output appear under its
+name when it is complete; a copy that failed is kept beside it under the suffix `.failed.ipynb`. The kernel
+is always the Python that runs this module.
 
     python -m maskerlib.notebooks notebooks/00_quickstart.ipynb runs/photo.ipynb -p image_path my.jpg
+
+A person who waits sees the section, the step and the time left, and finds the same in `runs/photo.log`. No
+clock ends a run unless it is given a limit, as tests do.
 """
 
 import argparse
+import json
 import logging
 import math
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +28,17 @@ from typing import Any, NoReturn
 import nbformat
 
 from maskerlib.parameters import check_parameters, parse_parameters, read_parameters
+from maskerlib.progress import VARIABLE as PROGRESS
+from maskerlib.progress import duration
+from maskerlib.threads import passive
+from maskerlib.watch import Watch
 
-__all__ = ["NotebookError", "main", "project_root", "run_notebook"]
+__all__ = ["SESSION", "NotebookError", "main", "project_root", "run_notebook"]
+
+SESSION = "MASKERLIB_SESSION"
+"""The environment variable that names the file in which a notebook says where it writes, see `maskerlib.course.session`."""
+
+_PATIENCE = 3600  # seconds for a kernel to start, or to send the rest of its output: a busy machine is no failure
 
 
 class NotebookError(RuntimeError):
@@ -48,23 +62,32 @@ def run_notebook(
     path: str | os.PathLike[str],
     output: str | os.PathLike[str],
     parameters: Mapping[str, Any] | None = None,
-    timeout: float = 1800,
+    timeout: float | None = None,
     *,
     progress: bool = False,
+    session: Path | None = None,
 ) -> Path:
     """Execute the notebook `path` with `parameters`, write the executed copy to `output` and return its path.
 
-    `timeout` limits each cell, in seconds. Relative paths in the notebook are relative to the current folder.
-    `output` changes only when the whole run succeeded; otherwise the cells so far are in
-    `<stem>.failed.ipynb` beside it. When `output` is `path`, the outputs are stored in the notebook itself,
-    without papermill's records.
+    Relative paths in the notebook are relative to the current folder. `output` changes only when the whole run
+    succeeded; otherwise the cells so far are in `<stem>.failed.ipynb` beside it. When `output` is `path`, the
+    outputs are stored in the notebook itself, without papermill's records. A run that is interrupted leaves
+    neither.
 
-    Raises ValueError and FileNotFoundError for bad arguments, before anything runs, and NotebookError when a
-    cell fails or takes longer than `timeout`, or the kernel dies.
+    Args:
+        timeout: seconds that one cell may take; None sets no limit.
+        progress: show on the terminal what the notebook is doing, and keep it in `<stem>.log` beside `output`
+            (none where `output` is `path`); see `maskerlib.watch`.
+        session: where the notebook says which folders it writes to, see `maskerlib.course.session`.
+
+    Raises ValueError and FileNotFoundError for bad arguments, before anything runs; NotebookError when a cell
+    fails or takes longer than `timeout`, or the kernel dies; `maskerlib.files.CannotWrite` when the output cannot
+    be written, before anything runs where that can be known; and KeyboardInterrupt, whose text says how to go on.
     """
     import papermill  # this and torch take seconds to import: a mistyped parameter should not have to wait
 
-    from maskerlib.files import atomic_path
+    from maskerlib.files import atomic_path, make_folder, remove_leftovers
+    from maskerlib.kernels import ENGINE, own_kernel
 
     source, final = Path(path), Path(output)
     values = check_parameters(source, parameters or {})
@@ -73,53 +96,65 @@ def run_notebook(
     in_place = source.resolve() == final.resolve()
     if in_place and values:
         raise ValueError(f"{source} cannot keep the outputs of other parameters; give another output")
-    if not 0 < timeout < math.inf:
-        raise ValueError(f"timeout is {timeout!r}, expected a number of seconds above 0")
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise ValueError(f"timeout is {timeout!r}, expected a number of seconds above 0, or None for no limit")
     failed = final.with_suffix(".failed.ipynb")
-    with atomic_path(final) as partial:
-        try:
-            node = papermill.execute_notebook(
-                source,
-                partial,
-                values,
-                language="python",
-                kernel_name="python3",
-                kernel_manager_class=_own_kernel(),
-                progress_bar=progress,
-                execution_timeout=math.ceil(timeout),
-            )
-        except BaseException as error:
-            if partial.exists():
-                os.replace(partial, failed)
-            _explain(source, failed, timeout, error)
-        node.metadata.papermill["output_path"] = os.fspath(output)
+    with tempfile.TemporaryDirectory() as folder, atomic_path(final.absolute()) as partial:
+        remove_leftovers(make_folder(final.parent))
+        said = Path(folder) / "progress.json"
+        told = {PROGRESS: str(said), SESSION: str(session or Path(folder) / "session.json")}
+        log = None if in_place else final.with_suffix(".log")
+        watch = Watch.for_people(said, log) if progress else Watch(said)
+        with watch:
+            try:
+                node = papermill.execute_notebook(
+                    _literally(source),
+                    _literally(partial),
+                    values,
+                    engine_name=ENGINE,
+                    language="python",
+                    kernel_name="python3",
+                    kernel_manager_class=own_kernel({**told, **passive(os.environ)}),
+                    progress_bar=False,
+                    start_timeout=_PATIENCE,
+                    iopub_timeout=_PATIENCE,
+                    execution_timeout=timeout and math.ceil(timeout),
+                    on_code_cell=watch.enter,
+                )
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(f"stopped in {watch.where()}; the same command goes on from there") from None
+            except Exception as error:
+                _explain(source, _keep(partial, failed), timeout or _PATIENCE, error)
+        node.metadata.papermill |= {"input_path": os.fspath(path), "output_path": os.fspath(output)}
         nbformat.write(_without_records(node) if in_place else node, partial)
     failed.unlink(missing_ok=True)
     return final
 
 
-def _own_kernel() -> type:
-    """A kernel manager whose kernels are this interpreter's, whatever kernels are installed on the machine.
-
-    They are quiet about their own shutdown, and encrypt what they exchange where the installed versions can.
-    """
-    import zmq
-    from ipykernel.kernelspec import RESOURCES, get_kernel_dict
-    from jupyter_client.kernelspec import KernelSpec
-    from jupyter_client.manager import AsyncKernelManager
-
-    class OwnKernelManager(AsyncKernelManager):
-        transport_encryption = "auto" if zmq.has("curve") else "disabled"
-
-        @property
-        def kernel_spec(self) -> KernelSpec:
-            return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict(["--log-level=CRITICAL"]))
-
-    return OwnKernelManager
+def _literally(path: Path) -> str:
+    """`path` for papermill, which would fill in braces, and which reads "-", "s3:" and their like at its beginning."""
+    return os.fspath(path.absolute()).replace("{", "{{").replace("}", "}}")
 
 
-def _explain(source: Path, failed: Path, timeout: float, error: BaseException) -> NoReturn:
-    """Raise `error` again, as a NotebookError of one line where it is the notebook that failed."""
+def _keep(partial: Path, failed: Path) -> Path | None:
+    """Keep the cells so far as `failed`, if a cell has begun and they could be written; None where there is nothing."""
+    try:
+        if not _begun(partial):
+            return None
+        os.replace(partial, failed)
+    except Exception:  # a notebook that was cut off, or a full disk
+        return None
+    return failed
+
+
+def _begun(path: Path) -> list[int]:
+    """The numbers of the code cells that were begun."""
+    cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
+    return [n for n, cell in enumerate(cells, 1) if cell.metadata.get("papermill", {}).get("start_time")]
+
+
+def _explain(source: Path, failed: Path | None, timeout: float, error: Exception) -> NoReturn:
+    """Raise `error` again, as a NotebookError of one line where it is the notebook or its kernel that failed."""
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
@@ -129,14 +164,13 @@ def _explain(source: Path, failed: Path, timeout: float, error: BaseException) -
         what = f"took longer than {timeout:g} s; raise the timeout or give it less to do"
     elif isinstance(error, DeadKernelError):
         what = "the kernel died, most often because memory ran out; give it less to do"
+    elif isinstance(error, RuntimeError) and failed is None:  # nbclient's, for a kernel that does not come up
+        raise NotebookError(f"{source}: the kernel did not start ({' '.join(str(error).split())[:200]})") from None
     else:
         raise error
-    begun = [
-        number
-        for number, cell in enumerate((c for c in nbformat.read(failed, 4).cells if c.cell_type == "code"), 1)
-        if cell.metadata.get("papermill", {}).get("start_time")
-    ]
-    raise NotebookError(f"{source}, code cell {max(begun)}: {what} (the cells so far: {failed})") from None
+    number = f", code cell {max(_begun(failed))}" if failed else ""
+    kept = f" (the cells so far: {failed})" if failed else ""
+    raise NotebookError(f"{source}{number}: {what}{kept}") from None
 
 
 def _without_records(node: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -154,15 +188,20 @@ def _without_records(node: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Returns 0, 1 when the notebook failed or left out a file, 2 for bad arguments."""
+    """The command line.
+
+    Returns 0; 1 when the notebook failed or left out a file, 2 for bad arguments or an output that cannot be
+    written, 130 when it was stopped.
+    """
     parser = argparse.ArgumentParser("python -m maskerlib.notebooks", description="Run a notebook.")
     parser.add_argument("notebook", help="the .ipynb file to execute")
     parser.add_argument("output", nargs="?", help="where the executed copy goes")
     parser.add_argument("--in-place", action="store_true", help="store the outputs in the notebook itself")
     parser.add_argument("--list", action="store_true", help="list the notebook's parameters and run nothing")
     parser.add_argument("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    parser.add_argument("--timeout", type=float, default=1800, help="seconds a cell may take (%(default)s)")
-    parser.add_argument("--produces", action="append", default=[], metavar="FILE", help="what it must write")
+    parser.add_argument("--timeout", type=float, help="seconds a cell may take (no limit unless given)")
+    produces = "what it must write; {results} and {figures} stand for the folders that the notebook writes to"
+    parser.add_argument("--produces", action="append", default=[], metavar="FILE", help=produces)
     options = parser.parse_args(arguments)
     if not options.list and bool(options.output) == options.in_place:
         parser.error("give either an output path or --in-place")
@@ -172,32 +211,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{item.name} = {item.default!r}  ({' or '.join(item.types)})")
             return 0
         given = parse_parameters(options.notebook, dict(options.parameter))
-        before = {name: _written(name) for name in options.produces}
-        start = time.monotonic()
+        begun = time.time()
         logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its warnings and errors are reported here
         print(f"running {options.notebook}", flush=True)
         output = options.notebook if options.in_place else options.output
-        run_notebook(options.notebook, output, given, options.timeout, progress=sys.stderr.isatty())
-    except (ValueError, FileNotFoundError) as error:
+        with tempfile.TemporaryDirectory() as folder:
+            session = Path(folder) / "session.json"
+            run_notebook(options.notebook, output, given, options.timeout, progress=True, session=session)
+            produced = _produced(options.produces, session)
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except NotebookError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"error: {options.notebook} was interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(str(stop) or f"{options.notebook} was stopped before it began", file=sys.stderr)
         return 130
-    missing = [name for name in before if _written(name) in (None, before[name])]
-    print(f"finished after {time.monotonic() - start:.0f} s; it wrote")
-    print("\n".join(f"  {name}" for name in (output, *before) if name not in missing))
+    missing = [name for name in produced if not _written(name, since=begun)]
+    print(f"finished after {duration(time.time() - begun)}; it wrote")
+    print("\n".join(f"  {name}" for name in (output, *produced) if name not in missing))
     if missing:
         print(f"error: {options.notebook} did not write {', '.join(missing)}", file=sys.stderr)
     return 1 if missing else 0
 
 
-def _written(name: str) -> int | None:
-    """When the file was last written, in nanoseconds; None without a file."""
-    return Path(name).stat().st_mtime_ns if Path(name).exists() else None
+def _produced(names: Sequence[str], session: Path) -> list[str]:
+    """`names` with the folders that the notebook's session has opened filled in; as they are where it opened none."""
+    folders = json.loads(session.read_text(encoding="utf-8")) if session.is_file() else {}
+    here = f"{os.getcwd()}{os.sep}"
+    for key, folder in folders.items():
+        names = [name.replace(f"{{{key}}}", folder.removeprefix(here)) for name in names]
+    return list(names)
+
+
+def _written(name: str, *, since: float) -> bool:
+    """Whether the file was written since then, seconds since 1970; file systems may round to a second."""
+    return Path(name).is_file() and Path(name).stat().st_mtime > since - 1
 
 
 def _on_terminate(number: int, frame: object) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What a mask should do: every objective of the study, and the one function that adds them up.
+"""What a mask should do: every objective of the study, and the one function that adds up its terms (`maskerlib.terms`).
 
 Notation (Phang et al., 2021, section 3): p = softmax(F(.)), CE = cross-entropy with the label y, Ent = entropy of p,
 a = mean of the mask m, and three brackets that carry no gradient: c0 = [argmax F(x) = y], c_in = [argmax F(masked-in) = y],
@@ -8,79 +8,30 @@ c_out = [argmax F(masked-out) != y]. Per image, equation 1 minimises over m
     + w_out * L_out(F((1 - m) x), y) - lambda_out * relu(c0 c_out - a)     the masked-out side
     + lambda_tv * TV(m) / 2 + lambda_p * |a - p|^q                         smoothness; a size asked for
 
-The last term belongs to the size-conditioned masker, which is told the share p that its mask should cover (section 5).
+The reward of a small mask only while the masked image is classified as it should be, and c0, are CASM's (Zolna, Geras and
+Cho, 2020), which the study builds on; the masked-in side is the study's. The last term belongs to the size-conditioned
+masker, which is told the share p that its mask should cover (section 5).
 Equation 2 is the mean over a batch, with m = M(x). Both go through `evaluate_objective` here: where the mask comes from
 is no concern of the objective.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from maskerlib import masks
+from maskerlib.checks import above, check_fields, one_of
 from maskerlib.infills import Filling, fill
+from maskerlib.terms import CROSS_ENTROPY_SIGN, MASKED_IN, MASKED_OUT, RELEASED_IN, Term, entropy
 
 __all__ = ["MASKED_IN", "MASKED_OUT", "Objective", "Side", "entropy", "evaluate_objective", "objective_backward"]
 
-Term = Callable[[Tensor, Tensor, Tensor], Tensor]
-
 Hidden = Filling | Mapping[str, Filling]
 """What stands where the image is hidden, for both sides of the objective or for each by its name."""
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Entropy of softmax(logits) in nats: (B, C) -> (B,), between 0 and log C."""
-    log_p = logits.log_softmax(dim=1)
-    return -(log_p.exp() * log_p).sum(dim=1)
-
-
-def max_class(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
-    """MaxClass: CE with the label, (B,). Low when the class is still recognised."""
-    return F.cross_entropy(logits, labels, reduction="none")
-
-
-def min_entropy(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
-    """MinEnt: the entropy of the prediction, (B,). Low when the classifier is sure, of whatever class."""
-    return entropy(logits)
-
-
-def min_class(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
-    """MinClass: -CE with the label, (B,). Low, without a bound, when the class is ruled out."""
-    return -F.cross_entropy(logits, labels, reduction="none")
-
-
-def max_entropy(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
-    """MaxEnt: -c0 Ent, (B,), in [-log C, 0]. Low when nothing is left to decide by.
-
-    Only images that are right when clean (c0 = 1) count.
-    """
-    return -clean_correct * entropy(logits)
-
-
-def forward_kl(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
-    """c0 KL(u || p) to the uniform class prior u, (B,), 0 or more. Punishes any class that is ruled out."""
-    return clean_correct * (-logits.log_softmax(dim=1).mean(dim=1) - math.log(logits.shape[1]))
-
-
-def backward_kl(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
-    """c0 KL(p || u) to the uniform class prior u, (B,), in [0, log C]: MaxEnt with its minimum moved to 0."""
-    return clean_correct * (math.log(logits.shape[1]) - entropy(logits))
-
-
-MASKED_IN: dict[str, Term] = {"max_class": max_class, "min_ent": min_entropy}
-MASKED_OUT: dict[str, Term] = {
-    "min_class": min_class,
-    "max_ent": max_entropy,
-    "forward_kl": forward_kl,
-    "backward_kl": backward_kl,
-}
-
-_CROSS_ENTROPY_SIGN: dict[Term, float] = {max_class: 1.0, min_class: -1.0}
-"""Terms that are the cross-entropy up to a sign: a classifier that trains on it gets its gradient in the same pass."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +49,13 @@ class Side:
         return 1 - mask if self.name == "in" else mask
 
     def show(self, images: Tensor, mask: Tensor, hidden: Hidden) -> Tensor:
-        """The images as this side shows them, (B, 3, H, W); `hidden` as in `evaluate_objective`."""
+        """The images as this side shows them, (B, channels, H, W); `hidden` as in `evaluate_objective`."""
         filling = hidden[self.name] if isinstance(hidden, Mapping) else hidden
         return self.view(images, mask, fill(filling, self.hole(mask)))
 
     def terms(self, logits: Tensor, labels: Tensor, areas: Tensor, clean_correct: Tensor) -> tuple[Tensor, Tensor]:
         """The weighted term of the prediction and the size term of the mask, each (B,); see the module's equation."""
-        right = (logits.argmax(dim=1) == labels).float()
+        right = (logits.argmax(dim=1) == labels).to(areas)
         earned = right if self.name == "in" else clean_correct * (1 - right)
         return self.weight * self.term(logits, labels, clean_correct), -self.size * (earned - areas).relu()
 
@@ -116,7 +67,7 @@ class Objective:
     The defaults are the study's final model (MaxClass (I) + MaxEnt (O)) for FIX; CA takes `size_out` 15.
 
     Args:
-        masked_in: "max_class", "min_ent" or None for no masked-in side.
+        masked_in: "max_class", "min_ent" (or "min_ent_c0", as the release computes it) or None for no masked-in side.
         masked_out: "max_ent", "min_class", "forward_kl", "backward_kl" or None for no masked-out side.
         weight_in, weight_out: w_in and w_out.
         size_in, size_out: lambda_in and lambda_out; each acts only together with its side.
@@ -124,7 +75,9 @@ class Objective:
         budget: lambda_p, above 0 only for masks that are asked for a share p of the image.
         budget_power: q, 1 for the distance or 2 for its square.
 
-    Raises ValueError for an unknown name, no side at all, or a negative or non-finite weight.
+    `Objective.released` takes the numbers of the code release, which weighs a side as a whole.
+
+    Raises ValueError for an unknown name, no side at all, or a weight that is no finite number of 0 or more.
     """
 
     masked_in: str | None = "max_class"
@@ -138,23 +91,62 @@ class Objective:
     budget_power: int = 1
 
     def __post_init__(self) -> None:
-        for side, terms in (("masked_in", MASKED_IN), ("masked_out", MASKED_OUT)):
-            value = getattr(self, side)
-            if value is not None and value not in terms:
-                raise ValueError(f"{side}={value!r} is unknown; choose one of {', '.join(terms)} or None")
+        weight = above(0, included=True)
+        check_fields(
+            self,
+            masked_in=one_of((*MASKED_IN, *RELEASED_IN, None)),
+            masked_out=one_of((*MASKED_OUT, None)),
+            budget_power=one_of((1, 2)),
+            **dict.fromkeys(("weight_in", "weight_out", "size_in", "size_out", "tv", "budget"), weight),
+        )
         if self.masked_in is None and self.masked_out is None:
             raise ValueError("an objective needs masked_in, masked_out or both; both are None")
-        for name in ("weight_in", "weight_out", "size_in", "size_out", "tv", "budget"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name}={value!r} must be a finite number of 0 or more")
-        if self.budget_power not in (1, 2):
-            raise ValueError(f"budget_power={self.budget_power!r} is unknown; choose 1 or 2")
+
+    @classmethod
+    def released(
+        cls,
+        masked_in: str | None = "max_class",
+        masked_out: str | None = "max_ent",
+        *,
+        weight_in: float = 1.0,
+        weight_out: float = 1.0,
+        size_in: float = 1.0,
+        size_out: float = 10.0,
+        tv_in: float = 0.001,
+        tv_out: float = 0.001,
+    ) -> Self:
+        """The objective that the code release minimises for these numbers of its own configuration files.
+
+        There a side's weight multiplies all that the side contributes: its term, its size and a total variation of its own.
+        Here each has its weight: lambda_in becomes w_in x lambda_in, lambda_out w_out x lambda_out, and the total variation
+        w_in x tv_in + w_out x tv_out. A side with a KL has none there. "min_ent" becomes "min_ent_c0".
+
+        Args:
+            masked_in, masked_out: as in `Objective`.
+            weight_in, weight_out: its mask_in_weight and mask_out_weight.
+            size_in, size_out: its mask_in_lambda_r and mask_out_lambda_r; 10 for FIX and 15 for CA.
+            tv_in, tv_out: its mask_in_lambda_tv and mask_out_lambda_tv, both lambda_tv where that is given.
+
+        In CA the same weights multiply, there, the cross-entropy from which the classifier learns on each view; here it has
+        weight 1 on both. The release's two configurations have the weights 1, where all of this is equal.
+        """
+        share_in = 0.0 if masked_in is None else weight_in * tv_in
+        share_out = 0.0 if masked_out in (None, "forward_kl", "backward_kl") else weight_out * tv_out
+        return cls(
+            "min_ent_c0" if masked_in == "min_ent" else masked_in,
+            masked_out,
+            weight_in=weight_in,
+            weight_out=weight_out,
+            size_in=weight_in * size_in,
+            size_out=weight_out * size_out,
+            tv=share_in + share_out,
+        )
 
     def sides(self) -> Iterator[Side]:
         """The masked-in and the masked-out side, as far as the objective has them."""
         if self.masked_in is not None:
-            yield Side("in", masks.masked_in, MASKED_IN[self.masked_in], self.weight_in, self.size_in)
+            term = (MASKED_IN | RELEASED_IN)[self.masked_in]
+            yield Side("in", masks.masked_in, term, self.weight_in, self.size_in)
         if self.masked_out is not None:
             yield Side("out", masks.masked_out, MASKED_OUT[self.masked_out], self.weight_out, self.size_out)
 
@@ -186,12 +178,12 @@ def evaluate_objective(
 
     Args:
         objective: which terms, and their weights.
-        judge: images (B, 3, H, W) -> logits (B, C); the classifier, or a member of its pool.
-        images: (B, 3, H, W) in [0, 1].
+        judge: images (B, channels, H, W) -> logits (B, C); the classifier, or a member of its pool.
+        images: (B, channels, H, W) in [0, 1].
         mask: (B, 1, H, W) in [0, 1].
         labels: (B,) int64, y.
         clean_correct: (B,) float, c0: 1 where the clean image is classified as y.
-        hidden: what stands where the image is hidden: (B, 3, H, W) or (1, 3, 1, 1), or what an infill returns
+        hidden: what stands where the image is hidden: (B, channels, H, W) or (1, channels, 1, 1), or what an infill returns
             (`maskerlib.infills`); or one of them for each side, {"in": ..., "out": ...}.
         share: (B,) in [0, 1], p, the area that each mask is asked for; only where the objective has a budget.
 
@@ -238,7 +230,7 @@ def objective_backward(
             total += torch.autograd.grad((term + size).mean(), leaf)[0]
         else:
             cross_entropy = F.cross_entropy(logits, labels)
-            sign = _CROSS_ENTROPY_SIGN.get(side.term)
+            sign = CROSS_ENTROPY_SIGN.get(side.term)
             if sign is not None:
                 from_network, *from_weights = torch.autograd.grad(cross_entropy, [leaf, *train], allow_unused=True)
                 from_network = side.weight * sign * from_network

@@ -7,6 +7,8 @@ checked before anything runs.
 import ast
 import difflib
 import os
+import types
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +16,18 @@ from typing import Any
 
 import nbformat
 
-__all__ = ["Parameter", "check_parameters", "parse_parameters", "read_parameters"]
+__all__ = ["Parameter", "check_parameters", "parse_parameters", "read_as", "read_parameters"]
 
 _LITERALS = ("bool", "int", "float", "str", "list", "tuple", "dict", "None")
+_EXAMPLES = {
+    "bool": "True or False",
+    "int": "a whole number such as 3",
+    "float": "a number such as 0.5",
+    "list": """a list such as '["stage3", "stage4"]'""",
+    "tuple": """a list such as '["stage3", "stage4"]'""",
+    "dict": """a dict such as '{"name": 1}'""",
+}
+_SPELLINGS = {"true": "True", "false": "False", "null": "None"}  # of JSON and YAML
 
 
 @dataclass(frozen=True)
@@ -43,8 +54,8 @@ class Parameter:
             return tuple(value)
         if kind == "tuple" and "list" in self.types:
             return list(value)
-        types, default = " or ".join(self.types), repr(self.default)
-        raise ValueError(f"parameter {self.name!r} takes {types}, got {value!r}; its default is {default}")
+        wanted, default = " or ".join(self.types), repr(self.default)
+        raise ValueError(f"parameter {self.name!r} takes {wanted}, got {value!r}; its default is {default}")
 
     def parse(self, text: str) -> Any:
         """Read `text`, from a command line, as a literal of this parameter's types, else as a string if it
@@ -55,10 +66,34 @@ class Parameter:
         if self.types == ("str",):
             return text
         try:
-            value = ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
-            return self.check(value)
-        except (ValueError, SyntaxError):
+            return self.check(_literal(text))
+        except ValueError:
             return self.check(text)
+
+
+def read_as(annotation: Any, value: Any, name: str) -> Any:
+    """`value` of a parameter whose type is `annotation` (`int`, `float | None`, `tuple[str, ...]`), read from text if need be.
+
+    papermill's own command line knows numbers, True, False and None, and passes all else as text: `-p layers '["stage4"]'` is
+    the text of a list, and "false" is a text as well, which Python takes for true. Where the annotation takes no text, a text is
+    read as a literal; every other value is returned as it is, for its owner to check.
+
+    Raises ValueError, naming the parameter, what it takes and the text, for a text that is no literal of those types.
+    """
+    members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
+    wanted = tuple(_kind(member) for member in members)
+    if not isinstance(value, str) or "str" in wanted:
+        return value
+    try:
+        return Parameter(name, None, wanted).check(_literal(value))
+    except ValueError:
+        takes = " or ".join(wanted)
+        raise ValueError(f"{name}={value!r} is a text, and {name} takes {takes}; give {_EXAMPLES[wanted[0]]}") from None
+
+
+def _kind(annotation: Any) -> str:
+    """What a literal of one type is called here: `tuple[str, ...]` is a "tuple"."""
+    return "None" if annotation is types.NoneType else (typing.get_origin(annotation) or annotation).__name__
 
 
 def read_parameters(notebook: str | os.PathLike[str]) -> dict[str, Parameter]:
@@ -96,6 +131,14 @@ def read_parameters(notebook: str | os.PathLike[str]) -> dict[str, Parameter]:
             raise ValueError(f"{path}, parameters cell: {wrong}; move it to the next cell") from None
         parameters[parameter.name] = parameter
     return parameters
+
+
+def _literal(text: str) -> Any:
+    """The Python literal that `text` spells, in the spelling of JSON as well. Raises ValueError where it spells none."""
+    try:
+        return ast.literal_eval(_SPELLINGS.get(text, text))
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        raise ValueError(f"{text!r} is no literal") from None
 
 
 def _parameter(node: Any) -> Parameter:

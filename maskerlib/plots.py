@@ -21,6 +21,7 @@ from maskerlib.files import atomic_path
 
 __all__ = [
     "bar_table",
+    "explanation",
     "finish",
     "frame",
     "image_grid",
@@ -88,6 +89,57 @@ def views_grid(
     maps = [overlay(image, mask) for image, mask in zip(images, saliency, strict=True)]
     rows = [list(images), maps, list(seen_in), list(seen_out)]
     return image_grid(rows, [captions[name] for name in ("image", "map", "in", "out")])
+
+
+def explanation(
+    image: Tensor,
+    seen_in: Tensor,
+    seen_out: Tensor,
+    saliency: Tensor,
+    *,
+    class_name: str,
+    probabilities: tuple[float, float, float],
+    share: float,
+    footer: str = "",
+) -> Figure:
+    """One photograph in four columns: whole, under its map, masked-in, masked-out, each with a bar and a number below it.
+
+    image, seen_in, seen_out: (3, H, W) or (1, H, W), the photograph and its two views. saliency: (1, H, W). All in [0, 1].
+    probabilities: of `class_name` in the three, in that order. share: of the photograph that the map covers.
+    """
+    side = 2.6
+    height = side * image.shape[-2] / image.shape[-1]
+    top, bottom = 0.3, 0.66 if footer else 0.45  # inches
+    figure = plt.figure(figsize=(4 * side + 0.9, height + top + bottom))
+    views = {
+        "photo": (image, probabilities[0], f"{class_name}: {_percent(probabilities[0])}", "0.35"),
+        "map": (overlay(image, saliency), share, f"covers {_percent(share)} of the photo", "#b5367a"),
+        "masked-in: what the map keeps": (seen_in, probabilities[1], f"{class_name}: {_percent(probabilities[1])}", "#1b7f4d"),
+        "masked-out: what it leaves": (seen_out, probabilities[2], f"{class_name}: {_percent(probabilities[2])}", "#c2571a"),
+    }
+    width, total = figure.get_size_inches()
+    for column, (title, (view, value, text, colour)) in enumerate(views.items()):
+        left = (0.15 + column * (side + 0.2)) / width
+        axes = figure.add_axes((left, bottom / total, side / width, height / total))
+        axes.imshow(_pixels(view), cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
+        axes.set_axis_off()
+        axes.set_title(title, fontsize=10.5, pad=5)
+        bar = figure.add_axes((left, (bottom - 0.13) / total, side / width, 0.08 / total))
+        bar.barh(0, 1, color="0.9")
+        bar.barh(0, value, color=colour)
+        bar.set(xlim=(0, 1), ylim=(-0.4, 0.4))
+        bar.set_axis_off()
+        figure.text(left + side / width / 2, (bottom - 0.32) / total, text, ha="center", va="center", fontsize=10.5)
+    figure.text(0.15 / width, 0.1 / total, footer, fontsize=7.5, color="0.45", va="center")
+    plt.close(figure)
+    return figure
+
+
+def _percent(share: float) -> str:
+    """A share as people write it: 39 %, 0.4 %, below 0.1 %."""
+    if 0 < share < 0.001:
+        return "below 0.1 %"
+    return f"{share:.1%}".replace("%", " %") if 0 < share < 0.0095 else f"{share:.0%}".replace("%", " %")
 
 
 def map_grid(images: Tensor, boxes: Sequence[Tensor], maps: Mapping[str, Tensor], names: Sequence[str]) -> Figure:

@@ -15,6 +15,7 @@ import torch
 
 from maskerlib.classifiers import Classifier
 from maskerlib.files import atomic_path, load_checkpoint, make_folder, write_json
+from maskerlib.finished import load_weights
 from maskerlib.glyphs import CLASSES
 from maskerlib.provenance import provenance
 from maskerlib.training import Trained, load_trained
@@ -45,7 +46,7 @@ def scene_masker(mode: str, device: torch.device | str = "cpu") -> Trained:
 
 def _classifier(path: Path) -> Classifier:
     classifier = scene_resnet(tuple(CLASSES))
-    classifier.load_state_dict(load_checkpoint(path)["weights"])
+    load_weights(classifier, load_checkpoint(path), path)
     return classifier.eval().requires_grad_(False)
 
 

@@ -4,8 +4,8 @@ Scenes, photographs and a folder of the user's own all yield the same `Sample`, 
 where an image came from. What a source does not know it says plainly: no label is `None` in a sample and -1
 in a batch, no box is an empty (0, 4) tensor, no pixel mask is `None`.
 
-Images are float32 RGB in [0, 1]. Boxes are x0, y0, x1, y1 in pixels and half-open: x1 and y1 are the first
-column and row outside, so that a box is x1 - x0 wide and never one pixel short.
+Images are float32 in [0, 1], RGB unless a source says otherwise. Boxes are x0, y0, x1, y1 in pixels and
+half-open: x1 and y1 are the first column and row outside, so that a box is x1 - x0 wide and never one pixel short.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-__all__ = ["Batch", "Sample", "Source", "Subset", "batches", "collate"]
+from maskerlib.augment import Crops, apply_crops
+from maskerlib.indices import as_indices, as_size, check_index
+
+__all__ = ["Batch", "Relabelled", "Sample", "Source", "Subset", "batches", "collate"]
 
 
 @dataclass(frozen=True)
 class Sample:
     """One image and what is known about it.
 
-    image: (3, H, W) float32 in [0, 1].
+    image: (C, H, W) float32 in [0, 1]; C is 3 (RGB), 1 (grey) or 4 (RGB and opacity).
     label: class index, or None.
     boxes: (K, 4) float32, pixels, half-open, K >= 0.
     mask: (H, W) bool, True on the object, or None.
@@ -41,7 +44,7 @@ class Sample:
 class Batch:
     """B samples of one size.
 
-    images: (B, 3, H, W) float32 in [0, 1].
+    images: (B, C, H, W) float32 in [0, 1].
     labels: (B,) int64, -1 where unknown.
     boxes: B tensors (K_i, 4) float32.
     masks: (B, H, W) bool, or None as soon as one sample has none.
@@ -98,11 +101,14 @@ class Source(Dataset[Sample]):
     class_names: the name of each label; empty when the source is unlabelled.
     labels: (N,) int64, -1 where unknown; known without reading an image.
     size: (H, W) of every image.
+
+    own_crops says whether `cropped` cuts from something better than the images of `batch`.
     """
 
     class_names: tuple[str, ...] = ()
     labels: Tensor
     size: tuple[int, int]
+    own_crops: bool = False
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -111,8 +117,21 @@ class Source(Dataset[Sample]):
         raise NotImplementedError
 
     def batch(self, indices: Sequence[int] | Tensor) -> Batch:
-        """The samples at `indices`, in that order. A source that has a faster way overrides this one."""
-        return collate([self[int(index)] for index in indices])
+        """The samples at `indices`, in that order. A source that has a faster way overrides this one.
+
+        IndexError for an index that is outside, TypeError for indices that are no whole numbers, ValueError for none.
+        """
+        return collate([self[index] for index in as_indices(indices, len(self))])
+
+    def cropped(self, indices: Sequence[int] | Tensor, crops: Crops) -> Batch:
+        """The samples at `indices`, the first with the first of `crops`, and so on; ValueError when the numbers differ.
+
+        Here the crops are cut from the images of `batch`, and what is where in them is unknown: no boxes, no masks. A
+        source of files (own_crops) cuts them from each file's own pixels, and carries boxes and masks along.
+        """
+        batch = self.batch(indices)
+        nowhere = tuple(boxes.new_zeros(0, 4) for boxes in batch.boxes)
+        return replace(batch, images=apply_crops(batch.images, crops), boxes=nowhere, masks=None)
 
 
 class Subset(Source):
@@ -123,10 +142,11 @@ class Subset(Source):
 
     def __init__(self, source: Source, indices: Sequence[int] | Tensor):
         self.source = source
-        self.indices = [check_index(int(index), len(source)) for index in indices]
+        self.indices = as_indices(indices, len(source))
         self.class_names = source.class_names
         self.labels = source.labels[self.indices]
-        self.size = source.size
+        self.size = as_size(source.size)
+        self.own_crops = source.own_crops
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -135,14 +155,59 @@ class Subset(Source):
         return self.source[self.indices[check_index(index, len(self))]]
 
     def batch(self, indices: Sequence[int] | Tensor) -> Batch:
-        return self.source.batch([self.indices[int(index)] for index in indices])
+        return self.source.batch(self._there(indices))
+
+    def cropped(self, indices: Sequence[int] | Tensor, crops: Crops) -> Batch:
+        return self.source.cropped(self._there(indices), crops)
+
+    def _there(self, indices: Sequence[int] | Tensor) -> list[int]:
+        return [self.indices[index] for index in as_indices(indices, len(self))]
 
 
-def check_index(index: int, length: int) -> int:
-    """`index` counted from the front, as lists do; IndexError (which ends a for loop) when it is outside."""
-    if not -length <= index < length:
-        raise IndexError(f"index {index} of a source of {length} samples: expected {-length} to {length - 1}")
-    return index % length
+class Relabelled(Source):
+    """The samples of another source under other labels, such as those of a classifier's numbering.
+
+    labels: (N,) integers, -1 where unknown.
+    class_names: what the labels mean; empty when they have no names.
+
+    ValueError when there is not one label for each sample, or when one is no whole number, is below -1 or has no name.
+    """
+
+    def __init__(self, source: Source, labels: Tensor | Sequence[int], class_names: Sequence[str] = ()):
+        labels = torch.as_tensor(labels)
+        if labels.shape != (len(source),):
+            raise ValueError(
+                f"labels of shape {tuple(labels.shape)} for a source of {len(source)} samples: give one for each"
+            )
+        if len(labels) and (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool):
+            raise ValueError(f"labels are {labels.dtype}: expected whole numbers, -1 where unknown")
+        if isinstance(class_names, str):
+            raise ValueError(f"class_names={class_names!r} is one string: give a sequence of names")
+        self.class_names = tuple(class_names)
+        self.labels = labels.detach().cpu().to(torch.int64, copy=True)
+        most = len(self.class_names) - 1 if self.class_names else torch.iinfo(torch.int64).max
+        bad = ((self.labels < -1) | (self.labels > most)).nonzero().flatten()
+        if len(bad):
+            valid = f"-1 to {most}, as there are {most + 1} class_names" if self.class_names else "-1 or more"
+            raise ValueError(f"label {int(self.labels[bad[0]])} of sample {int(bad[0])}: expected {valid}")
+        self.source = source
+        self.size = as_size(source.size)
+        self.own_crops = source.own_crops
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Sample:
+        label = int(self.labels[check_index(index, len(self))])
+        return replace(self.source[index], label=None if label < 0 else label)
+
+    def batch(self, indices: Sequence[int] | Tensor) -> Batch:
+        there = as_indices(indices, len(self))
+        return replace(self.source.batch(there), labels=self.labels[there])
+
+    def cropped(self, indices: Sequence[int] | Tensor, crops: Crops) -> Batch:
+        there = as_indices(indices, len(self))
+        return replace(self.source.cropped(there, crops), labels=self.labels[there])
 
 
 class _InBatches(Dataset[Batch]):

@@ -19,7 +19,7 @@ from PIL import Image
 from maskerlib.glyphs import BACKGROUNDS, CLASSES, DISTRACTORS
 from maskerlib.sprites import sprite
 
-__all__ = ["LEVELS", "SPLITS", "Level", "Scene", "draw_scene"]
+__all__ = ["LEVELS", "SPLITS", "Level", "Scene", "background", "draw_scene"]
 
 SPLITS = ("train", "val", "test")
 
@@ -105,8 +105,11 @@ def _photograph(name: str, short_side: int) -> Image.Image:
     return photograph.resize(tuple(round(side * scale) for side in photograph.size), Image.Resampling.BICUBIC)
 
 
-def _background(random: np.random.Generator, names: tuple[str, ...], size: int) -> Image.Image:
-    """A random square of a random photograph, perhaps mirrored, every colour channel recoloured. RGBA."""
+def background(random: np.random.Generator, names: tuple[str, ...], size: int) -> Image.Image:
+    """(size, size) RGBA: a random square of one of the photographs `names`, perhaps mirrored, every colour channel recoloured.
+
+    It is the first thing that `draw_scene` draws from its random stream, so the same stream gives a scene's own background.
+    """
     photograph = _photograph(names[random.integers(len(names))], 4 * size)
     longest = min(photograph.size)
     side = random.uniform(min(size, longest), longest)
@@ -184,7 +187,7 @@ def draw_scene(index: int, *, split: str, level: Level, size: int, seed: int) ->
     label, unseen = index % len(classes), split == "test" and index // len(classes) % 2 == 1
     clutter = DISTRACTORS.unseen if split == "test" else DISTRACTORS.seen
 
-    canvas = _background(random, BACKGROUNDS["test" if split == "test" else "train"], size)
+    canvas = background(random, BACKGROUNDS["test" if split == "test" else "train"], size)
     glyph = brush.choose(classes[label].unseen if unseen else classes[label].seen)
     side = random.uniform(*level.object_side) * size
     target = brush.anywhere(brush.draw(glyph, side))

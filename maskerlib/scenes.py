@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from maskerlib.files import atomic_path, read_json, remove_leftovers, write_json
 from maskerlib.glyphs import BACKGROUNDS, CLASSES, DISTRACTORS
-from maskerlib.samples import Batch, Sample, Source, check_index
+from maskerlib.indices import as_indices, check_index
+from maskerlib.progress import counted
+from maskerlib.samples import Batch, Sample, Source
 from maskerlib.scene_drawing import LEVELS, SPLITS, Level, draw_scene
 
 __all__ = ["DEFAULT_COUNTS", "LEVELS", "Level", "Scenes"]
@@ -117,7 +118,7 @@ class Scenes(Source):
         return np.dtype([*pixels, ("box", "i4", 4), ("label", "i4"), ("unseen", "?"), ("glyph", "U1")])
 
     def _draw(self, progress: bool) -> Iterator[np.ndarray]:
-        for index in tqdm(range(self._count), f"{self.split} scenes", leave=False, disable=not progress):
+        for index in counted(range(self._count), f"{self.split} scenes", self._count, bar=progress):
             scene = draw_scene(index, split=self.split, level=self.level, size=self.size[0], seed=self.seed)
             image = scene.image.transpose(2, 0, 1)
             row = (image, scene.mask, scene.box, scene.label, scene.unseen, scene.glyph)
@@ -126,8 +127,9 @@ class Scenes(Source):
     def _render(self, progress: bool) -> None:
         """Write the records, and then the note that vouches for them; without it they are not finished.
 
-        Two processes at once write the same bytes. The first to finish clears away what others have begun (a
-        killed process too), and a process that finds its own file gone uses the finished one.
+        Two processes at once write the same bytes, each into a file of its own; the last to finish replaces what the
+        first has left. What killed processes have begun is cleared away. A system that does not let a file be replaced
+        while somebody reads it keeps the one that is there.
         """
         try:
             with atomic_path(self._path) as partial:
@@ -138,11 +140,10 @@ class Scenes(Source):
                         file.write(record.tobytes())
                 checksum = _checksum(partial)
             write_json(self._path.with_name("note.json"), {"key": self.key, "checksum": checksum})
-        except FileNotFoundError:
+        except OSError:
             if not self._is_finished():
                 raise
-        with contextlib.suppress(PermissionError):  # some systems keep a file that is open elsewhere
-            remove_leftovers(self._path.parent)
+        remove_leftovers(self._path.parent)
 
     def _is_finished(self) -> bool:
         note = self._path.with_name("note.json")
@@ -167,7 +168,7 @@ class Scenes(Source):
 
     def batch(self, indices: Sequence[int] | Tensor) -> Batch:
         """The scenes at `indices`, gathered at once."""
-        rows = np.array([check_index(int(index), len(self)) for index in indices], dtype=np.int64)
+        rows = np.array(as_indices(indices, len(self)), dtype=np.int64)
         images = torch.from_numpy(self._records["image"][rows]).float().div_(255)
         masks = torch.from_numpy(self._records["mask"][rows])
         names = tuple(self._name(index) for index in rows)

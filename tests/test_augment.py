@@ -1,9 +1,11 @@
 """Random crops and flips, and the streams that they are drawn from."""
 
+import math
+
 import pytest
 import torch
 
-from maskerlib.augment import random_crop_flip
+from maskerlib.augment import Crops, apply_crops, draw_crops, random_crop_flip
 from maskerlib.precision import autocast, resolve_precision
 from maskerlib.seeds import stream
 
@@ -66,6 +68,91 @@ class TestCropFlip:
     def test_impossible_scales_are_named(self, scale):
         with pytest.raises(ValueError, match="crop scale .* must satisfy 0 < smallest <= largest <= 1"):
             random_crop_flip(torch.rand(1, 3, 4, 4), stream(0), scale=scale)
+
+
+def one_crop(*, share, aspect=1.0, across=0.0, down=0.0, flip=False, scale=(0.08, 1.0)) -> Crops:
+    numbers = (torch.tensor([float(number)]) for number in (share, aspect, across, down))
+    return Crops(scale, *numbers, torch.tensor([flip]))
+
+
+class TestCrops:
+    def test_draws_and_their_application_are_the_random_crop(self):
+        images = torch.rand(7, 3, 16, 20)
+        for number, scale in enumerate([(0.08, 1.0), (0.5, 0.5), (1, 1)]):
+            crops = draw_crops(7, stream(0, number), scale=scale, ratio=1.5)
+            assert len(crops) == 7 and crops.scale == scale
+            whole = random_crop_flip(images, stream(0, number), scale=scale, ratio=1.5)
+            assert torch.equal(apply_crops(images, crops), whole)
+
+    def test_five_numbers_are_drawn_for_each_image(self):
+        ours, plain = stream(0), stream(0)
+        crops = draw_crops(6, ours, scale=(0.25, 0.75), ratio=2)
+        draws = torch.rand(5, 6, generator=plain)
+        assert torch.equal(torch.rand(3, generator=ours), torch.rand(3, generator=plain))
+        torch.testing.assert_close(crops.share, 0.25 + 0.5 * draws[0])
+        torch.testing.assert_close(crops.aspect, 2 ** (2 * draws[1] - 1))
+        assert torch.equal(crops.across, draws[2]) and torch.equal(crops.down, draws[3])
+        assert torch.equal(crops.flip, draws[4] < 0.5) and crops.flip.dtype == torch.bool
+
+    def test_windows_by_hand(self):
+        """A quarter of 100 x 200 pixels is 5,000 of them: 71 x 71, or 50 x 100 at an aspect of 2."""
+        last = 1 - 2**-24
+        for there, expected in [
+            ({}, (0, 0, 71, 71)),
+            ({"aspect": 2}, (0, 0, 100, 50)),
+            ({"aspect": 2, "across": 0.5, "down": 0.5}, (50, 25, 150, 75)),
+            ({"aspect": 2, "across": last, "down": last}, (100, 50, 200, 100)),
+            ({"aspect": 0.5}, (0, 0, 50, 100)),
+        ]:
+            assert one_crop(share=0.25, scale=(0.08, 0.25), **there).window(0, 100, 200) == expected
+        assert one_crop(share=1, aspect=2).window(0, 100, 200) == (0, 0, 200, 100)
+
+    def test_shares_that_do_not_fit_are_spread_over_those_that_do(self):
+        """Squares of 100 x 200 pixels have half of it at most: shares of 0.1 to 0.9 become 0.1 to 0.5."""
+        def side(share, height=100, width=200, scale=(0.1, 0.9)):
+            x0, y0, x1, y1 = one_crop(share=share, scale=scale).window(0, height, width)
+            assert x1 - x0 == y1 - y0
+            return x1 - x0
+
+        assert side(0.9) == 100 and side(0.1) == round(math.sqrt(0.1 * 20_000))
+        assert side(0.5) == round(math.sqrt(0.3 * 20_000)) == side(0.5, 200, 100)
+        assert side(0.5, 100, 2000) == 100  # one twentieth at most, less than the smallest share
+        assert side(0.7, scale=(0.7, 0.7)) == 100
+
+    def test_a_window_lies_inside_any_image(self):
+        crops = draw_crops(300, stream(0), scale=(0.01, 1))
+        for index in range(300):
+            height, width = 1 + index % 7, 1 + (index * index) % 41
+            x0, y0, x1, y1 = crops.window(index, height, width)
+            assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
+
+    def test_windows_have_the_promised_area_shape_and_place(self):
+        crops = draw_crops(2000, stream(0), scale=(0.08, 1))
+        windows = torch.tensor([crops.window(index, 3000, 3000) for index in range(2000)]).double()
+        width, height = (windows[:, 2:] - windows[:, :2]).unbind(1)
+        aspect, share = width / height, width * height / 3000**2
+        assert aspect.min() > 0.749 and aspect.max() < 1.335 and aspect.log().mean().abs() < 0.02
+        assert share.min() > 0.079 and share.max() <= 1 and 0.46 < share.mean() < 0.54
+        free = width < 2900
+        across = (windows[:, 0] / (3000 - width))[free]
+        assert 0.46 < across.mean() < 0.54 and across.min() < 0.02 and across.max() > 0.98
+
+    def test_a_scale_of_one_is_no_crop(self):
+        assert draw_crops(1, stream(0), scale=(1, 1)).window(0, 30, 40) is None
+
+    def test_each_image_needs_its_own_crop(self):
+        with pytest.raises(ValueError, match="2 crops for 3 images"):
+            apply_crops(torch.rand(3, 3, 4, 4), draw_crops(2, stream(0)))
+
+    @pytest.mark.parametrize("ratio", [0, 0.5, -1, float("inf"), float("nan")])
+    def test_impossible_ratios_are_named(self, ratio):
+        with pytest.raises(ValueError, match="crop ratio .* must be 1 or more"):
+            draw_crops(1, stream(0), ratio=ratio)
+
+    @pytest.mark.parametrize("scale", [0.5, None, (0.5,), (0.1, 0.5, 1), "all"])
+    def test_a_scale_is_a_pair(self, scale):
+        with pytest.raises(ValueError, match="crop scale .* must be a pair of shares"):
+            draw_crops(1, stream(0), scale=scale)
 
 
 class TestStreams:

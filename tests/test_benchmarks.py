@@ -201,6 +201,73 @@ def test_throughput_is_measured_and_written(script, monkeypatch, tmp_path, cache
     assert result["precision"] in ("bf16", "fp32")
 
 
+# --- threads --------------------------------------------------------------------------------------
+
+
+def test_a_process_of_its_own_measures_one_pass(script):
+    seconds = script("threads").apart(1, "PASSIVE", argparse.Namespace(images=32, seed=0))
+    assert seconds.keys() == {"wall", "processor"} and positive(*seconds.values())
+
+
+def test_threads_are_measured_and_written(script, monkeypatch, tmp_path, capsys):
+    threads, out = script("threads"), tmp_path / "threads.json"
+    monkeypatch.setattr(threads, "apart", lambda *_: threads.work(torch.get_num_threads(), 1, 0))
+    threads.main(["--threads", "2", "--rounds", "1", "--out", str(out)])
+    result, printed = read_json(out), capsys.readouterr().out
+    for place in ("idle", "beside a busy process"):
+        seconds, ratio = result[place]["seconds"], result[place]["ratio"]
+        assert seconds.keys() == {"one thread", "spinning", "sleeping"}
+        assert positive(*(one[clock] for one in seconds.values() for clock in ("wall", "processor")))
+        for name in ("spinning", "sleeping"):
+            assert ratio[name] == pytest.approx(seconds["one thread"]["wall"] / seconds[name]["wall"])
+        assert f"{place}, sleeping: {ratio['sleeping']:.2f} times as fast" in printed
+    assert result["settings"]["threads"] == 2 and result["provenance"]["seeds"] == [0]
+
+
+def test_only_how_threads_wait_differs_between_the_processes(script, monkeypatch):
+    threads, started = script("threads"), []
+
+    def run(command, *, env, **_):
+        started.append((command[command.index("--threads") + 1], env.get("OMP_WAIT_POLICY"), env.get("GOMP_SPINCOUNT")))
+        return subprocess.CompletedProcess(command, 0, stdout='{"wall": 2.0, "processor": 1.0}')
+
+    monkeypatch.setattr(threads.subprocess, "run", run)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "0")
+    found = threads.measure(argparse.Namespace(threads=4, images=1, rounds=1, seed=0))
+    assert started == [("1", None, None), ("4", None, None), ("4", "PASSIVE", None)] * 2
+    assert found["idle"]["sleeping"] == {"wall": 2.0, "processor": 1.0}
+
+
+def test_medians_and_ratios_are_those_of_the_clock(script, monkeypatch):
+    threads = script("threads")
+    walls = iter([4.0, 2.0, 2.5, 6.0, 4.0, 2.5, 5.0, 1.0, 2.5] * 2)
+    monkeypatch.setattr(threads, "apart", lambda *_: {"wall": next(walls), "processor": 1.0})
+    found = threads.measure(argparse.Namespace(threads=2, images=1, rounds=3, seed=0))
+    assert {name: one["wall"] for name, one in found["idle"].items()} == {"one thread": 5.0, "spinning": 2.0, "sleeping": 2.5}
+    assert threads.ratios(found["idle"]) == {"spinning": 2.5, "sleeping": 2.0}
+
+
+def test_the_busy_process_ends_with_what_it_is_beside(script, monkeypatch):
+    threads, started = script("threads"), []
+    popen = subprocess.Popen
+    monkeypatch.setattr(threads.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    with pytest.raises(ZeroDivisionError), threads.busy():
+        assert started[0].poll() is None
+        raise ZeroDivisionError
+    assert started[0].poll() is not None
+
+
+def test_one_thread_is_not_measured_and_a_failure_is_named(script, monkeypatch, tmp_path, capsys):
+    threads = script("threads")
+    threads.main(["--threads", "1", "--out", str(tmp_path / "absent.json")])
+    assert "nobody to wait for" in capsys.readouterr().out and not (tmp_path / "absent.json").exists()
+    failed = subprocess.CompletedProcess([], 1, stdout="", stderr="Traceback ...\nMemoryError: none left\n")
+    monkeypatch.setattr(threads.subprocess, "run", lambda *command, **settings: failed)
+    with pytest.raises(RuntimeError, match=r"2 threads, PASSIVE: the process that measures failed \(MemoryError: none left\)"):
+        threads.apart(2, "PASSIVE", argparse.Namespace(images=1, seed=0))
+
+
 # --- precision ------------------------------------------------------------------------------------
 
 

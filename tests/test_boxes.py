@@ -16,6 +16,7 @@ from maskerlib.boxes import (
     box_coverage,
     box_iou,
     check_masks,
+    clip_boxes,
     component_boxes,
     largest_component,
     pad_boxes,
@@ -185,6 +186,42 @@ def test_pad_boxes_marks_the_real_ones():
     assert padded[1].abs().sum() == 0
     padded, real = pad_boxes([torch.zeros(0, 4)])
     assert padded.shape == (1, 1, 4) and not real.any()
+
+
+@pytest.mark.parametrize(
+    ("corners", "left"),
+    [
+        ((1.0, 0.0, 3.0, 2.0), [1, 0, 3, 2]),  # inside
+        ((-2.0, -1.0, 2.0, 1.5), [0, 0, 2, 1.5]),
+        ((2.0, 1.0, 9.0, 9.0), [2, 1, 4, 3]),  # an image 4 wide and 3 high
+        ((-5.0, -5.0, 9.0, 9.0), [0, 0, 4, 3]),
+    ],
+)
+def test_boxes_are_clipped_to_the_image(corners, left, device):
+    assert clip_boxes(torch.tensor([corners], device=device), (3, 4)).tolist() == [left]
+    padded, real = pad_boxes([torch.tensor([corners])], device, size=(3, 4))
+    assert padded.tolist() == [[left]] and real.all()
+
+
+@pytest.mark.parametrize("corners", [(-3.0, 0.0, 0.0, 2.0), (4.0, 0.0, 6.0, 2.0), (0.0, 3.0, 2.0, 8.0), (7.0, 7.0, 9.0, 9.0)])
+def test_a_box_outside_the_image_is_none_of_its_boxes(corners):
+    assert box_area(clip_boxes(torch.tensor(corners), (3, 4))) == 0
+    padded, real = pad_boxes([torch.tensor([corners, (0.0, 0.0, 1.0, 1.0)])], size=(3, 4))
+    assert real.tolist() == [[False, True]] and padded.tolist() == [[[0, 0, 0, 0], [0, 0, 1, 1]]]
+    assert pad_boxes([torch.tensor([corners])])[1].all()  # unless the size is not known
+
+
+def test_an_annotation_without_area_stays_one_that_nothing_fits():
+    _, real = pad_boxes([torch.zeros(1, 4)], size=(3, 4))
+    assert real.all()
+
+
+def test_best_iou_counts_what_is_visible():
+    """The visible part, 2 x 3 of the box, is found exactly; of the whole box, 4 x 3, it is one half."""
+    predicted, boxes = torch.tensor([[2.0, 0, 4, 3]]), [torch.tensor([[2.0, 0, 6, 3]])]
+    assert best_iou(predicted, boxes).tolist() == [0.5]
+    assert best_iou(predicted, boxes, size=(3, 4)).tolist() == [1]
+    assert best_iou(predicted, [torch.tensor([[9.0, 0, 12, 3]])], size=(3, 4)).isnan().all()
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_the_committed_claims_follow_from_the_committed_tables(tmp_path):
     shutil.copytree(committed, tmp_path / "tables")
     make_claims(tmp_path / "tables")
     pd.testing.assert_frame_equal(read_claims(tmp_path / "tables"), read_claims(), rtol=1e-4)
-    assert len(set(read_json(committed / "claims.json")["tables"].values())) == 1, "tables of different training code"
+    assert len(set(read_json(committed / "claims.json")["tables"].values())) == 1, "tables of different versions"
 
 
 def test_the_readme_gives_the_verdicts_of_the_committed_claims():

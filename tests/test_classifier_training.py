@@ -103,7 +103,7 @@ class TestStops:
     def test_nan_is_named(self):
         source = Squares()
         source.images[2] = math.nan
-        with pytest.raises(Diverged, match=r"step \d: image square 2 holds NaN"):
+        with pytest.raises(Diverged, match=r"step \d: square 2 holds NaN"):
             train(source=source)
         with pytest.raises(Diverged, match=r"step \d+: loss is (nan|inf); lower the learning rate"):
             train(dataclasses.replace(FAST, lr=1e30, passes=5))

@@ -1,6 +1,5 @@
-"""Classifiers: what they show of their layers, who they are, and the ready-made ones."""
+"""Classifiers: what they show of their layers, and who they are."""
 
-import os
 from dataclasses import dataclass
 
 import pytest
@@ -9,8 +8,6 @@ from tiny import SIZE, TinyNet, tiny_classifier
 from torch import nn
 
 from maskerlib.classifiers import Classifier, frozen
-from maskerlib.photos import Photos
-from maskerlib.zoo import efficientnet_lite0, load_weights, scene_resnet, torchvision_resnet
 
 
 def hooks(module: nn.Module) -> int:
@@ -294,89 +291,3 @@ class TestWrappers:
         assert copy.fingerprint() != classifier.fingerprint()
         classifier.load_weights(copy.weights())
         assert copy.fingerprint() == classifier.fingerprint()
-
-
-class TestWeights:
-    def test_round_trip(self, tmp_path):
-        torch.save(TinyNet().state_dict(), tmp_path / "w.pt")
-        one, other = TinyNet(), TinyNet()
-        load_weights(one, tmp_path / "w.pt")
-        load_weights(other, str(tmp_path / "w.pt"))
-        assert state(one) == state(other)
-
-    def test_a_file_with_code_is_refused_and_never_run(self, tmp_path):
-        class Bomb:
-            def __reduce__(self):
-                return os.mkdir, (str(tmp_path / "exploded"),)
-
-        torch.save({"stem.0.weight": Bomb()}, tmp_path / "w.pt")
-        with pytest.raises(ValueError, match=r"w\.pt is not a readable checkpoint"):
-            load_weights(TinyNet(), tmp_path / "w.pt")
-        assert not (tmp_path / "exploded").exists()
-
-    def test_a_truncated_file_is_named(self, tmp_path):
-        torch.save(TinyNet().state_dict(), tmp_path / "w.pt")
-        (tmp_path / "w.pt").write_bytes((tmp_path / "w.pt").read_bytes()[:-200])
-        with pytest.raises(ValueError, match=r"w\.pt is not a readable checkpoint"):
-            load_weights(TinyNet(), tmp_path / "w.pt")
-
-    def test_another_architecture_is_named(self, tmp_path):
-        torch.save(TinyNet(classes=7).state_dict(), tmp_path / "w.pt")
-        with pytest.raises(ValueError, match=r"w\.pt does not fit TinyNet: size mismatch for head.bias"):
-            load_weights(TinyNet(), tmp_path / "w.pt")
-        torch.save({"weights": TinyNet().state_dict()}, tmp_path / "w.pt")
-        with pytest.raises(ValueError, match=r"w\.pt does not fit TinyNet: Unexpected key.*weights"):
-            load_weights(TinyNet(), tmp_path / "w.pt")
-
-
-class TestZoo:
-    def test_scene_resnet(self):
-        classifier = scene_resnet("abcdef", size=96, seed=3)
-        logits, seen = classifier.activations(torch.rand(2, 3, 96, 96))
-        assert logits.shape == (2, 6) and classifier.class_names == tuple("abcdef")
-        assert [tuple(value.shape[1:]) for value in seen.values()] == [
-            (16, 48, 48),
-            (32, 24, 24),
-            (48, 24, 24),
-            (96, 12, 12),
-            (192, 6, 6),
-        ]
-
-    def test_weights_follow_from_the_seed_and_the_global_generator_is_left_alone(self):
-        before = torch.random.get_rng_state()
-        prints = [scene_resnet("ab", seed=seed).fingerprint() for seed in (0, 0, 1)]
-        assert prints[0] == prints[1] != prints[2]
-        assert torch.equal(torch.random.get_rng_state(), before)
-
-    def test_torchvision_resnet(self, tmp_path):
-        classifier = torchvision_resnet("resnet18", class_names="abc", seed=1).eval()
-        logits, seen = classifier.activations(torch.rand(1, 3, 64, 96))
-        assert logits.shape == (1, 3)
-        assert [tuple(value.shape[1:]) for value in seen.values()] == [
-            (64, 16, 24),
-            (64, 16, 24),
-            (128, 8, 12),
-            (256, 4, 6),
-            (512, 2, 3),
-        ]
-        torch.save(classifier.network.state_dict(), tmp_path / "mine.pth")
-        again = torchvision_resnet("resnet18", class_names="abc", weights=str(tmp_path / "mine.pth"))
-        assert again.name == "resnet18 (mine.pth)" and state(again.network)[0] == state(classifier.network)[0]
-        with pytest.raises(ValueError, match=r"mine\.pth does not fit ResNet: size mismatch"):
-            torchvision_resnet("resnet18", class_names="abcd", weights=str(tmp_path / "mine.pth"))
-
-    def test_torchvision_names(self):
-        with pytest.raises(ValueError, match="torchvision has no 'vgg11'; choose one of .*resnet50"):
-            torchvision_resnet("vgg11")
-        with pytest.raises(FileNotFoundError, match="no weights at IMAGENET1K_V7; .* or IMAGENET1K_V1"):
-            torchvision_resnet("resnet18", weights="IMAGENET1K_V7")
-
-    def test_efficientnet_lite0_recognises_a_cat(self):
-        classifier = efficientnet_lite0()
-        assert not classifier.training and len(classifier.class_names) == 1000
-        with torch.inference_mode():
-            logits, seen = classifier.activations(Photos("chelsea").batch([0]).images)
-        best = [classifier.class_name(int(index)) for index in logits[0].topk(3).indices]
-        assert "cat" in best[0] or "tabby" in best[0], best
-        assert "tabby" in best or "tiger cat" in best, best
-        assert len(seen) == 5 and [value.shape[-1] for value in seen.values()] == [112, 56, 28, 14, 7]

@@ -39,6 +39,12 @@ def test_round_trip_through_a_file(tmp_path):
     assert changed != MaskerConfig()
 
 
+def test_what_was_given_as_lists_equals_what_is_read_again():
+    config = MaskerConfig(layers=["stem", "stage4"], crop_scale=[0.25, 1], share=[0, 1.0])
+    assert config.layers == ("stem", "stage4") and config.crop_scale == (0.25, 1) and config.share == (0, 1)
+    assert MaskerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
 def test_a_file_from_before_these_choices_is_read_as_the_study_s_masker():
     content = MaskerConfig(mode="CA", infill="blur", seed=3).to_json()
     for name in ("infill_sides", "mask", "temperature", "condition", "share"):
@@ -110,6 +116,26 @@ def test_final_models():
         ({"learning_rate": 1}, "MaskerConfig has no parameter 'learning_rate'; choose from mode, layers"),
         ({"objective": {"lambda_in": 1}}, "Objective has no parameter 'lambda_in'; choose from masked_in"),
         ({"objective": {"masked_in": "x"}}, "masked_in='x' is unknown"),
+        ({"objective": [1]}, r"objective=\(1,\) must be of type Objective"),
+        ({"objective": None}, "objective=None must be of type Objective"),
+        ({"released_pool": "False"}, "released_pool='False' must be True or False"),
+        ({"released_pool": 1}, "released_pool=1 must be True or False"),
+        ({"layers": [1]}, r"layers=\(1,\) must be a list, each item of it a text, or None"),
+        ({"layers": "stage4"}, "layers='stage4' must be a list"),
+        ({"width": 10**12}, "width=1000000000000 must be a whole number of 1 or more, at most 65536"),
+        ({"width": 8.0}, "width=8.0 must be a whole number"),
+        ({"batch_size": 10**9}, "batch_size=1000000000 must be a whole number of 1 or more, at most 1048576"),
+        ({"steps": 10**12}, "steps=1000000000000 must be a whole number"),
+        ({"seed": 2**63}, "seed=9223372036854775808 must be a whole number of at most 63 bits"),
+        ({"momentum": True}, "momentum=True must lie between 0 and 1"),
+        ({"passes": 10**400}, r"passes=\S+ must be a finite number above 0"),
+        ({"mode": ["FIX"]}, r"mode=\('FIX',\) is unknown"),
+        ({"infill": None}, "infill=None is unknown"),
+        ({"share": None}, "share=None must satisfy"),
+        ([], r"MaskerConfig is read from names and values, not from \[\]; give a dict"),
+        (None, "MaskerConfig is read from names and values, not from None"),
+        ([["mode", "FIX"]], "MaskerConfig is read from names and values, not from"),
+        ({1: 2}, "MaskerConfig has no parameter 1; choose from mode"),
     ],
 )
 def test_bad_values_are_named(values, message):

@@ -65,6 +65,30 @@ def test_pxap_agrees_with_scikit_learn(bins, seed, power):
     assert pxap(masks, truth, bins=bins) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bins", [1, 3, 100, 255, 1000, 4096])
+def test_a_value_of_the_grid_lies_in_its_own_bin(bins, dtype, device):
+    """k / bins, rounded as the value is, and what lies just below it: 0.251 is the 251st of 1000, not the 250th."""
+    if dtype == torch.float64 and device.type == "mps":
+        pytest.skip("no float64 on mps")
+    grid = (torch.arange(bins + 1, dtype=torch.float64) / bins).to(dtype)
+    below = torch.nextafter(grid, grid.new_tensor(-1))
+    for values, expected in ((grid, [1] * (bins + 1)), (below, [2] + [1] * (bins - 1) + [0])):
+        curve = PixelCurve(bins)
+        curve.update(values.view(1, 1, 1, -1).to(device), torch.ones(1, 1, bins + 1, dtype=torch.bool, device=device))
+        assert curve.foreground.tolist() == expected
+
+
+@given(st.integers(0, 10**6), st.sampled_from([7, 100, 1000]))
+def test_bins_are_those_of_comparing_with_the_grid(seed, bins):
+    values = torch.rand(2, 1, 20, 20, generator=torch.Generator().manual_seed(seed))
+    grid = torch.arange(bins + 1) / bins
+    curve = PixelCurve(bins)
+    curve.update(values, torch.ones(2, 20, 20, dtype=torch.bool))
+    expected = torch.bincount((values[..., None] >= grid).sum(dim=-1).flatten() - 1, minlength=bins + 1)
+    assert curve.foreground.tolist() == expected.tolist()
+
+
 def test_pxap_of_fine_values_is_close_to_the_exact_one():
     masks, truth = torch.rand(4, 1, 32, 32), torch.rand(4, 32, 32) < 0.2
     masks = (masks + 0.5 * truth[:, None]) / 1.5
@@ -263,6 +287,42 @@ def test_box_curve_streams_and_takes_more_than_255_thresholds():
         assert whole.localisation_error().tolist() == parts.localisation_error().tolist()
         assert whole.max_box_acc_v2() == parts.max_box_acc_v2()
         assert len(whole.localisation_error()) == count
+
+
+def test_boxes_are_clipped_to_the_image():
+    """The perfect mask of an object of which half is cut off."""
+    masks = torch.zeros(1, 1, 4, 4)
+    masks[..., 2:] = 1
+    curve = BoxCurve()
+    curve.update(masks, [box(2, 0, 7, 4)])
+    assert curve.max_box_acc() == curve.max_box_acc_v2() == 1
+    curve.update(masks, [box(5, 0, 7, 4)])  # nothing of it is in the image
+    assert curve.images == 1
+
+
+def test_the_protocol_of_wsolevaluation_draws_wider_boxes():
+    """A square of 3 x 3: there its box has 4 x 4 pixels, and the annotation 0, 0, 3, 3 as well."""
+    masks = torch.zeros(1, 1, 8, 8)
+    masks[..., :3, :3] = 1
+    for truth, ours, theirs in ((box(0, 0, 3, 3), 1, 1), (box(0, 0, 2, 2), 0, 1)):  # 4 / 9 here, 9 / 16 there
+        here, there = BoxCurve(), BoxCurve(protocol="wsolevaluation")
+        here.update(masks, [truth])
+        there.update(masks, [truth])
+        assert (here.max_box_acc(), there.max_box_acc()) == (ours, theirs)
+
+
+def test_the_protocol_of_wsolevaluation_keeps_thresholds_in_double_precision():
+    """0.7 of 250 is 175: a pixel of 175 bytes lies outside. Rounded to float32, 0.7 of 250 would be cut to 174."""
+    masks = torch.zeros(1, 1, 4, 8)
+    masks[..., :2], masks[..., 5] = 250.5 / 255, 175.5 / 255
+    curve = BoxCurve([0.69, 0.7], protocol="wsolevaluation", ious=(0.9,))
+    curve.update(masks, [box(5, 0, 6, 3)])
+    assert curve._any.tolist() == [[1, 0]]
+
+
+def test_another_protocol_is_named():
+    with pytest.raises(ValueError, match="protocol='choe' is unknown; choose one of maskerlib, wsolevaluation"):
+        BoxCurve(protocol="choe")
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,17 @@ class TestSampled:
         assert torch.equal(cells.repeat_interleave(3, dim=2).repeat_interleave(2, dim=3), first)
         assert not torch.equal(first[0], first[1])  # each image has draws of its own
 
+    @pytest.mark.parametrize("kind", ["sigmoid", "gumbel"])
+    def test_its_gradient_holds_in_double_precision(self, kind):
+        logits = logits_of(0, 2, 1, 3, 4).double().requires_grad_()
+
+        def mask(logits: Tensor) -> Tensor:
+            torch.manual_seed(0)
+            return sampled_mask(logits, (6, 8), kind, temperature=0.5)
+
+        assert mask(logits).dtype == decided_mask(logits, (6, 8), kind).dtype == torch.float64
+        assert torch.autograd.gradcheck(mask, logits)
+
     @pytest.mark.parametrize("kind", MASKS)
     def test_extreme_logits_stay_finite(self, kind):
         logits = torch.tensor([-1e4, -50.0, 50.0, 1e4]).view(1, 1, 1, 4).requires_grad_()

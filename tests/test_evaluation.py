@@ -1,24 +1,32 @@
 """The table: each column against the function that defines it, and what it says when something is missing."""
 
+import dataclasses
 import json
 import math
 import pickle
 
 import numpy as np
 import pytest
+import tiny
 import torch
+from captum.attr import Occlusion
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskerlib.asking import ask
 from maskerlib.boxes import predicted_boxes
+from maskerlib.classifier_training import accuracy
 from maskerlib.classifiers import Classifier
+from maskerlib.config import MaskerConfig
 from maskerlib.curves import BoxCurve
 from maskerlib.evaluation import check_saliency, evaluate
-from maskerlib.metrics import f1, localisation_error, mask_statistics, official_metric, saliency_metric
-from maskerlib.references import centre_box, grad_cam, random_map
+from maskerlib.masker import masker_for
+from maskerlib.metrics import crop_and_resize, f1, localisation_error, mask_statistics, official_metric, saliency_metric
+from maskerlib.references import captum_method, centre_box, grad_cam, random_map
 from maskerlib.samples import Sample, Source
 from maskerlib.tally import COLUMNS, Tally
+from maskerlib.training import Trained
 
 
 class Squares(Source):
@@ -30,15 +38,18 @@ class Squares(Source):
     def __init__(self, count: int = 7, *, label=True, boxes=True, mask=True) -> None:
         self.count, self.label, self.boxes, self.mask = count, label, boxes, mask
 
+    @property
+    def labels(self) -> Tensor:
+        known = set(range(self.count)) if self.label is True else self.label or set()
+        return torch.tensor([index % 3 if index in known else -1 for index in range(self.count)], dtype=torch.int64)
+
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Sample:
         generator = torch.Generator().manual_seed(index)
         image = torch.rand(3, 16, 16, generator=generator) * 0.3
-        x, y, side = (
-            torch.randint(*ends, (), generator=generator).item() for ends in ((0, 8), (0, 8), (4, 9))
-        )
+        x, y, side = (torch.randint(*ends, (), generator=generator).item() for ends in ((0, 8), (0, 8), (4, 9)))
         image[index % 3, y : y + side, x : x + side] = 1
         mask = torch.zeros(16, 16, dtype=torch.bool)
         mask[y : y + side, x : x + side] = True
@@ -48,10 +59,8 @@ class Squares(Source):
 
         return Sample(
             image=image,
-            label=index % 3 if known(self.label) else None,
-            boxes=torch.tensor([[x, y, x + side, y + side]]).float()
-            if known(self.boxes)
-            else torch.zeros(0, 4),
+            label=label if (label := int(self.labels[index])) >= 0 else None,
+            boxes=torch.tensor([[x, y, x + side, y + side]]).float() if known(self.boxes) else torch.zeros(0, 4),
             mask=mask if known(self.mask) else None,
             name=f"square {index}",
         )
@@ -231,8 +240,7 @@ def test_normalise_concerns_the_shared_thresholds_only():
         return (maps - maps.amin(dim=(2, 3), keepdim=True)) * (0.05 + 0.45 * targets.view(-1, 1, 1, 1))
 
     plain, stretched = (
-        evaluate({"a": scaled}, Squares(9), classifier(), normalise=how).loc["a"]
-        for how in ("none", "minmax")
+        evaluate({"a": scaled}, Squares(9), classifier(), normalise=how).loc["a"] for how in ("none", "minmax")
     )
     same = ["OM", "LE", "F1", "F1a", "SM", "mean", "binarised"]
     assert plain[same].tolist() == stretched[same].tolist()
@@ -249,9 +257,7 @@ def test_classifiers_are_evaluated_in_eval_mode_and_left_as_they_were():
         modes.append(network.training or network.network.drop.training)
         return bright(images, targets, network)
 
-    first, second = (
-        evaluate({"a": spy, "b": spy}, Squares(4), judge, explained={"b": other}) for _ in range(2)
-    )
+    first, second = (evaluate({"a": spy, "b": spy}, Squares(4), judge, explained={"b": other}) for _ in range(2))
     assert first.equals(second) and not any(modes)  # dropout would change SM
     assert judge.training and judge.network.drop.training and other.training
     assert all(weight.requires_grad for weight in judge.parameters())
@@ -312,9 +318,9 @@ def test_bad_arguments_are_refused():
             call()
 
 
-def test_a_label_that_is_no_class_names_the_image():
+def test_a_label_that_is_no_class_is_refused():
     two = Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)), (), name="two")
-    with pytest.raises(ValueError, match="square 2: label 2; two has classes 0 to 1"):
+    with pytest.raises(ValueError, match="label 2 of image 2 is none of the 2 classes of two"):
         evaluate({"a": bright}, Squares(3), two)
 
 
@@ -343,3 +349,311 @@ def test_a_bar_is_shown_only_when_asked(capsys):
     assert capsys.readouterr() == ("", "")
     evaluate({"bright": bright}, Squares(2), classifier(), progress=True)
     assert "2/2" in capsys.readouterr().err
+
+
+# Whose classes, whose decision
+
+
+class Renamed(Squares):
+    """The squares under labels of another numbering, or under names that nobody else uses."""
+
+    def __init__(self, names: tuple[str, ...], colours: tuple[str, ...], count: int = 6) -> None:
+        super().__init__(count)
+        self.class_names, self.colours = names, colours
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.tensor([self.colours.index(Squares.class_names[index % 3]) for index in range(self.count)])
+
+
+def spy(seen: list[list[int]]):
+    def method(images: Tensor, targets: Tensor, network: Classifier) -> Tensor:
+        seen.append(targets.tolist())
+        return bright(images, targets, network)
+
+    return method
+
+
+def test_labels_are_matched_by_name():
+    seen: list[list[int]] = []
+    names = ("Blue", "GREEN", "red")
+    source = Renamed(names, ("blue", "green", "red"))
+    table = evaluate({"a": spy(seen)}, source, classifier(), truth=True)
+    assert seen == [[0, 1, 2, 0, 1, 2]] and source.labels.tolist() == [2, 1, 0, 2, 1, 0]
+    assert table.equals(evaluate({"a": bright}, Squares(6), classifier(), truth=True))
+    assert accuracy(classifier(), source, precision="fp32") == 1
+
+
+def test_labels_of_other_classes_are_refused_or_left_out():
+    source = Renamed(("red", "green", "rocket"), ("red", "green", "blue"))
+    with pytest.raises(ValueError, match="'rocket' is no class of brightest.*targets='predicted'"):
+        evaluate({"a": bright}, source, classifier())
+    with pytest.raises(ValueError, match="'rocket' is no class of brightest"):
+        accuracy(classifier(), source)
+    table = evaluate({"a": bright}, source, classifier(), targets="predicted")
+    known = evaluate({"a": bright}, Squares(6), classifier())
+    assert table[["OM", "top1"]].isna().all(axis=None)
+    assert all("'rocket'" in table.attrs["missing"][column] for column in ("OM", "top1"))
+    same = [column for column in COLUMNS if column not in ("OM", "top1")]
+    assert table[same].equals(known[same])  # the classifier is always right, so the targets are the same
+
+
+def test_predicted_targets_are_explained_and_labels_still_compared():
+    seen: list[list[int]] = []
+    wrong = classifier(1, "wrong")
+    table = evaluate({"a": spy(seen)}, Squares(6), classifier(), explained={"a": wrong}, targets="predicted")
+    assert seen == [[1, 2, 0, 1, 2, 0]]
+    assert table.loc["a", "top1"] == 0 and table.loc["a", "OM"] == 1
+    assert table.attrs["targets"] == "predicted"
+    labelled = evaluate({"a": bright}, Squares(6), classifier(), explained={"a": wrong})
+    assert labelled.attrs["targets"] == "labels" and labelled.loc["a", "SM"] < table.loc["a", "SM"]
+    with pytest.raises(ValueError, match="targets='true' is unknown; choose one of labels, predicted"):
+        evaluate({"a": bright}, Squares(6), classifier(), targets="true")
+
+
+@dataclasses.dataclass(frozen=True)
+class Carrying:
+    """A method that reads a classifier of its own, as a trained masker does."""
+
+    classifier: object
+
+    def __call__(self, images: Tensor, targets: Tensor, classifier: Classifier) -> Tensor:
+        return bright(images, targets, classifier)
+
+
+def test_a_method_is_asked_about_the_classifier_that_it_carries():
+    judge, own, other = classifier(), classifier(1, "own"), classifier(2, "other")
+    methods = {"carrying": Carrying(own), "told": Carrying(own), "head": Carrying(nn.Linear(2, 2))}
+    table = evaluate(methods, Squares(6), judge, explained={"told": other})
+    assert table["top1"].tolist() == [0, 0, 1] and table["OM"].tolist() == [1, 1, table.loc["head", "LE"]]
+    explained = table.attrs["explained"]
+    assert explained["carrying"] == {"name": "own", "fingerprint": own.fingerprint()}
+    assert explained["told"] == {"name": "other", "fingerprint": other.fingerprint()}
+    assert explained["head"] == table.attrs["classifier"] == {"name": "brightest", "fingerprint": judge.fingerprint()}
+    assert table["SM"].nunique() == 1  # the judge's, whoever is explained
+
+
+def test_the_judge_is_asked_for_the_class_by_its_own_number():
+    """The explained classifier counts blue, red, green; the judge red, green, blue. There are no labels to go by."""
+    options = {"mean": (0.2,) * 3, "std": (1,) * 3, "input_size": (16, 16), "name": "other numbers"}
+    other = Classifier(Brightest(1), class_names=("blue", "red", "green"), **options)
+    source = Squares(6, label=False)
+    table = evaluate({"a": bright, "b": bright}, source, classifier(), explained={"b": other})
+    assert table.loc["a", "SM"] == table.loc["b", "SM"]
+    strange = Classifier(Brightest(), class_names=("cat", "dog", "rocket"), **options)
+    source.class_names = ()
+    table = evaluate({"a": bright, "b": bright}, source, classifier(), explained={"b": strange})
+    assert table["SM"].isna().tolist() == [False, True]
+    assert table.attrs["missing"]["SM"] == "b: the evaluation classifier has none of the classes that are explained"
+
+
+class Offset(nn.Module):
+    """Three logits, each its own yes or no: is there this colour, more of it than a grey image has?"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 20 * (x.amax(dim=(2, 3)) - 0.5)
+
+
+def test_with_a_sigmoid_head_each_class_is_its_own_question():
+    options = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "input_size": (16, 16), "class_names": Squares.class_names}
+    judge = Classifier(Offset(), head="sigmoid", name="yes or no", **options)
+    source = Squares(6)
+    batch = source.batch(range(6))
+    table, rows = evaluate({"a": bright}, source, judge, per_image=True, precision="fp32")
+    assert table.loc["a", "top1"] == 1 and table.loc["a", "OM"] == table.loc["a", "LE"]
+    boxes = predicted_boxes(bright(batch.images, batch.labels, judge))
+    crops = crop_and_resize(batch.images, boxes, (16, 16), judge.mean)
+    logits = (20 * (crops.amax(dim=(2, 3)) - 0.5)).gather(1, batch.labels[:, None])[:, 0]
+    share = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / 256
+    expected = share.clamp(min=0.05).log() - F.logsigmoid(logits)
+    np.testing.assert_allclose(rows["SM"], expected, atol=1e-5)
+    never = Classifier(nn.Sequential(Offset(), Minus()), head="sigmoid", name="never", **options)
+    table = evaluate({"a": bright}, source, never)
+    assert (
+        table.loc["a", "top1"] == 0 and table.loc["a", "OM"] == 1
+    )  # red has the largest logit, and still its answer is no
+    assert accuracy(judge, source) == 1 and accuracy(never, source) == 0
+
+
+class Minus(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x - 100
+
+
+def test_a_network_with_one_logit_is_evaluated():
+    class IsBlue(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 20 * (x[:, 2:].amax(dim=(2, 3)) - 0.5)
+
+    class BlueOrNot(Squares):
+        class_names = ("other", "blue")
+
+        @property
+        def labels(self) -> Tensor:
+            return (torch.arange(self.count) % 3 == 2).long()
+
+    options = {"mean": (0.0,) * 3, "std": (1.0,) * 3, "input_size": (16, 16), "class_names": ("other", "blue")}
+    judge = Classifier(IsBlue(), name="is it blue", **options)
+    table = evaluate({"a": bright}, BlueOrNot(6), judge)
+    assert table.loc["a", "top1"] == 1 and accuracy(judge, BlueOrNot(6)) == 1
+    assert -3 <= table.loc["a", "SM"] <= 0
+
+
+# Doors
+
+
+def test_a_classifier_that_returns_probabilities_or_has_no_weights_left_is_refused():
+    probabilities = Classifier(
+        nn.Sequential(Brightest(), nn.Softmax(dim=1)), class_names=Squares.class_names, input_size=(16, 16)
+    )
+    broken = classifier(name="broken")
+    with torch.no_grad():
+        broken.network.stem.weight[0, 0] = torch.nan
+    for network, message in ((probabilities, "returns probabilities"), (broken, "of broken holds NaN")):
+        with pytest.raises(ValueError, match=message):
+            evaluate({"a": bright}, Squares(3), network)
+        with pytest.raises(ValueError, match=message):
+            evaluate({"a": bright}, Squares(3), classifier(), explained={"a": network})
+        with pytest.raises(ValueError, match=message):
+            accuracy(network, Squares(3))
+
+
+def test_images_in_another_range_are_refused_by_name():
+    class Bytes(Squares):
+        def __getitem__(self, index: int) -> Sample:
+            sample = super().__getitem__(index)
+            return dataclasses.replace(sample, image=sample.image * 255) if index == 2 else sample
+
+    for call in (lambda: evaluate({"a": bright}, Bytes(4), classifier()), lambda: accuracy(classifier(), Bytes(4))):
+        with pytest.raises(
+            ValueError, match=r"square 2 has values from .* to 255, expected \[0, 1\]; divide bytes by 255"
+        ):
+            call()
+
+
+@pytest.mark.parametrize("what", ["images", "targets"])
+def test_a_method_that_changes_what_it_is_given_is_named(what):
+    seen = []
+
+    def changing(images: Tensor, targets: Tensor, network: Classifier) -> Tensor:
+        maps = bright(images, targets, network)
+        (images if what == "images" else targets).numpy()[-1] = 0.25  # behind torch's back
+        return maps
+
+    def noting(images: Tensor, targets: Tensor, network: Classifier) -> Tensor:
+        seen.append((images.clone(), targets.clone()))
+        return bright(images, targets, network)
+
+    with pytest.raises(ValueError, match=f"method 'second' changes the {what} that it is given, in place"):
+        evaluate({"first": noting, "second": changing}, Squares(3), classifier())
+    batch = Squares(3).batch(range(3))
+    images, targets = batch.images.clone(), batch.labels.clone()
+    with pytest.raises(ValueError, match=f"{what}.clone"):
+        ask("changing", changing, images, targets, classifier(), "fp32")
+    assert torch.equal(images, batch.images) and torch.equal(targets, batch.labels)  # what the next method would see
+    assert torch.equal(seen[0][0], batch.images)
+
+
+def test_attributions_are_told_how_to_become_maps():
+    reducer = r"maskerlib\.gradients\.magnitude_map"
+    for value in (lambda images: images, lambda images: images[:, :1] - 0.5):
+        with pytest.raises(ValueError, match=f"^method 'signed'.*{reducer}"):
+            evaluate({"signed": returns(value)}, Squares(2), classifier())
+    with pytest.raises(ValueError, match="expected values") as error:
+        evaluate({"large": returns(lambda images: images[:, :1] * 9)}, Squares(2), classifier())
+    assert "magnitude_map" not in str(error.value)  # that one was only scaled
+
+
+# Devices and sizes
+
+
+def test_each_network_is_given_what_it_reads_on_its_own_device(monkeypatch):
+    asked = []
+
+    def to_device_of(network: Classifier, part: Tensor, *, copy: bool = False) -> Tensor:
+        asked.append((network.name, part.dtype.is_floating_point, copy))
+        return part.clone() if copy else part
+
+    monkeypatch.setattr("maskerlib.asking.to_device_of", to_device_of)
+    evaluate({"a": bright, "b": bright}, Squares(2), classifier(), explained={"b": classifier(1, "other")})
+    for name in ("brightest", "other"):
+        assert (name, True, False) in asked  # the images, for its logits
+        assert (name, True, True) in asked and (name, False, True) in asked  # images and targets, for its method
+
+
+def test_a_method_and_its_classifier_may_live_elsewhere(device):
+    here, there = classifier(1, "here"), classifier(1, "here").to(device)
+    devices = []
+
+    def method(images: Tensor, targets: Tensor, network: Classifier) -> Tensor:
+        devices.append({images.device.type, targets.device.type, network.mean.device.type})
+        return bright(images, targets, network)
+
+    for judge, own in ((classifier().to(device), here), (classifier(), there)):
+        table = evaluate({"a": method}, Squares(3), judge, explained={"a": own}, precision="fp32")
+        expected = evaluate({"a": bright}, Squares(3), classifier(), explained={"a": here}, precision="fp32")
+        np.testing.assert_allclose(table, expected, atol=1e-3)
+    assert devices == [{"cpu"}, {device.type}]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_sources_of_any_size_are_evaluated(count, batch_size):
+    table, rows = evaluate(METHODS, Squares(count), classifier(), batch_size=batch_size, per_image=True, truth=True)
+    assert table.attrs["images"] == count and len(rows) == count * 5
+    assert table.drop(columns="std").notna().all(axis=None)
+    assert accuracy(classifier(), Squares(count), batch_size=batch_size) == 1
+
+
+# What the numbers follow
+
+
+def test_boxes_are_clipped_to_the_image():
+    """The object fills the left half; its annotated box reaches as far outside as it does inside."""
+
+    class Cut(Squares):
+        def __getitem__(self, index: int) -> Sample:
+            mask = torch.zeros(16, 16, dtype=torch.bool)
+            mask[:, :8] = True
+            return dataclasses.replace(super().__getitem__(index), mask=mask, boxes=torch.tensor([[-8.0, 0, 8, 16]]))
+
+    truth = evaluate({}, Cut(3), classifier(), truth=True).loc["truth"]
+    assert truth[["OM", "LE", "F1", "MaxBoxAcc"]].tolist() == [0, 0, 1, 1]
+
+
+def test_the_resize_of_sm_and_the_protocol_are_handed_on():
+    source, judge = Squares(5), classifier().eval()
+    options = {"resize": "opencv", "protocol": "wsolevaluation", "normalise": "minmax", "precision": "fp32"}
+    table = evaluate({"a": bright}, source, judge, **options)
+    assert (table.attrs["resize"], table.attrs["protocol"]) == ("opencv", "wsolevaluation")
+    batch = source.batch(range(5))
+    maps = bright(batch.images, batch.labels, judge)
+    sm = saliency_metric(batch.images, predicted_boxes(maps), batch.labels, judge, resize="opencv")
+    curve = BoxCurve(protocol="wsolevaluation", normalise="minmax")
+    curve.update(maps, batch.boxes)
+    assert table.loc["a", "SM"] == pytest.approx(float(sm.mean()), abs=1e-6)
+    assert table.loc["a", "MaxBoxAccV2"] == pytest.approx(curve.max_box_acc_v2())
+    plain = evaluate({"a": bright}, source, judge, normalise="minmax", precision="fp32")
+    assert (plain.attrs["resize"], plain.attrs["protocol"]) == ("antialias", "maskerlib")
+    assert plain.loc["a", "SM"] != table.loc["a", "SM"]
+    for name in ("resize", "protocol"):
+        with pytest.raises(ValueError, match=f"{name}='other' is unknown"):
+            evaluate({"a": bright}, source, judge, **{name: "other"})
+
+
+def test_a_masker_whose_weights_are_not_finite_is_refused():
+    judge = tiny.tiny_classifier()
+    masker = masker_for(judge, width=4).eval()
+    trained = Trained(masker, tiny.tiny_classifier(1), MaskerConfig(), {})
+    table = evaluate({"masker": trained}, tiny.Squares(3), judge)
+    assert table.attrs["explained"]["masker"]["fingerprint"] == trained.classifier.fingerprint() != judge.fingerprint()
+    with torch.no_grad():
+        masker.draw.weight[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="method 'masker': NaN or infinity, expected values"):
+        evaluate({"masker": trained}, tiny.Squares(3), judge)
+
+
+def test_an_attribution_of_captum_is_evaluated_in_three_lines():
+    occlusion = captum_method(Occlusion, sliding_window_shapes=(3, 4, 4), strides=(3, 4, 4))
+    table = evaluate({"occlusion": occlusion, "centre box": centre_box()}, Squares(6), classifier())
+    assert table.loc["occlusion", "PxAP"] > table.loc["centre box", "PxAP"]

@@ -1,11 +1,11 @@
 """The grid of runs: settings and their addresses, tables of settings, and what is computed from finished runs."""
 
-import ast
 import dataclasses
 import json
 import math
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,12 +23,14 @@ from tiny_grid import finish, table_file
 
 from maskerlib.config import GIVEN, MaskerConfig
 from maskerlib.experiments import __main__ as command_line
-from maskerlib.experiments import code, results
+from maskerlib.experiments import golden, results
 from maskerlib.experiments import run as parts
+from maskerlib.experiments.committed import carry_over, committed_runs, row_name
 from maskerlib.experiments.grid import NOTEBOOK, Table, load_table, load_tables, unique
-from maskerlib.experiments.results import MissingRuns, collect, make_table, paired, row_name, summarise
+from maskerlib.experiments.results import MissingRuns, collect, make_table, missing_runs, paired, summarise
 from maskerlib.experiments.settings import Setting
 from maskerlib.experiments.tables import state
+from maskerlib.experiments.version import VERSION
 from maskerlib.files import read_json
 from maskerlib.parameters import read_parameters
 from maskerlib.training import train_masker
@@ -47,11 +49,22 @@ class TestSetting:
         for mode in ("FIX", "CA"):
             final = MaskerConfig.final(mode)
             ours = Setting(mode=mode).config()
-            for name in ("objective", "layers", "infill", "mask", "condition", "prob_historic", "released_pool", "width"):
+            for name in (
+                "objective",
+                "layers",
+                "infill",
+                "mask",
+                "condition",
+                "prob_historic",
+                "released_pool",
+                "width",
+            ):
                 assert getattr(ours, name) == getattr(final, name)
 
     def test_a_misspelt_name_is_refused_with_all_that_there_are(self):
-        with pytest.raises(ValueError, match="no parameter 'sede'; did you mean 'seed'.*masked_in, masked_out.*released_pool"):
+        with pytest.raises(
+            ValueError, match="no parameter 'sede'; did you mean 'seed'.*masked_in, masked_out.*released_pool"
+        ):
             Setting.read({"sede": 1})
 
     @pytest.mark.parametrize(
@@ -67,6 +80,19 @@ class TestSetting:
             ({"masked_in": None, "masked_out": None}, "both are None"),
             ({"condition": "size"}, "needs an objective with a budget"),
             ({"temperature": 0.0}, "temperature=0.0 must be"),
+            ({"released_pool": "false"}, "released_pool='false' must be True or False"),
+            ({"released_pool": 1}, "released_pool=1 must be True or False"),
+            ({"layers": '["stage4"]'}, r"layers='\[\"stage4\"\]' must be a list, each item of it a text, or None"),
+            ({"layers": [1]}, r"layers=\(1,\) must be a list"),
+            ({"width": 10**12}, "width=1000000000000 must be a whole number of 1 or more, at most 65536"),
+            ({"train_images": 10**12}, "train_images=1000000000000 must be a whole number"),
+            ({"steps": "128"}, "steps='128' must be a whole number"),
+            ({"seed": True}, "seed=True must be a whole number"),
+            ({"tv": "0.1"}, "tv='0.1' must be a finite number"),
+            ({"masked_out": 3}, "masked_out=3 must be a text, or None"),
+            ([], r"a run is read from names and values, not from \[\]"),
+            (["mode"], r"a run is read from names and values, not from \['mode'\]"),
+            ({1: 2}, "a run has no parameter 1; the parameters are level"),
         ],
     )
     def test_a_value_that_no_run_could_use_is_refused(self, values, message):
@@ -96,30 +122,156 @@ class TestSetting:
         addresses = [Setting(**values).address() for values in ({}, {"seed": 1}, {"mode": "CA"}, {"layers": ["stem"]})]
         assert len(set(addresses)) == 4 and all(len(address) == 16 for address in addresses)
 
-    def test_another_code_is_another_address(self, monkeypatch):
+    def test_another_version_is_another_address(self, monkeypatch):
         before = Setting().address()
-        monkeypatch.setattr("maskerlib.experiments.settings.code_hash", lambda: "other")
+        monkeypatch.setattr("maskerlib.experiments.settings.VERSION", -1)
         assert Setting().address() != before
 
     def test_smoke_is_small_whatever_the_setting(self):
         small = Setting(per_class=125, passes=3.0, train_images=8000).smoke()
         assert small.per_class == 2 and small.passes is None and small.train_images < 100 and small.steps < 5
 
+    @pytest.mark.parametrize(
+        "settings, same",
+        [
+            ([{}, {"prob_historic": 0.25}, {"released_pool": True}, {"pool_every": 3, "classifier_lr": 1e-2}], True),
+            ([{"mode": "CA"}, {"mode": "CA", "prob_historic": 0.25}], False),
+            ([{"mode": "CA", "prob_historic": 0.0}, {"mode": "CA", "prob_historic": 0.0, "released_pool": True}], True),
+            ([{}, {"temperature": 0.5}], True),
+            ([{"mask": "gumbel"}, {"mask": "gumbel", "temperature": 0.5}], False),
+            ([{}, {"size_out": 10.0}, {"infill_sides": "in"}, {"condition_at": "head"}, {"budget_power": 2}], True),
+            ([{"mode": "CA"}, {"mode": "CA", "size_out": 15.0}], True),
+            ([{"mode": "CA"}, {"mode": "CA", "size_out": 10.0}], False),
+            ([{"infill": "blur"}, {"infill": "blur", "infill_sides": "in"}], False),
+            ([{"masked_out": None}, {"masked_out": None, "weight_out": 3.0, "size_out": 1.0}], True),
+            ([{"passes": 2.0}, {"passes": 2.0, "steps": 7}], True),
+            ([{"condition": "class"}, {"condition": "class", "condition_at": "head"}], False),
+        ],
+    )
+    def test_what_makes_no_difference_makes_no_other_address(self, settings, same):
+        assert (len({Setting(**values).address() for values in settings}) == 1) == same
 
-class TestCode:
-    def test_follows_imports_to_what_computes_and_no_further(self):
-        behind = code.modules_behind()
-        assert {"training", "step", "objectives", "scenes", "metrics", "experiments.run"} <= set(behind)
-        assert not {"plots", "notebooks", "files", "provenance", "experiments.results"} & set(behind)
+    def test_what_is_left_out_of_an_address_is_without_consequence_for_the_masker(self, cache):
+        tiny = {"train_images": 16, "val_images": 8, "steps": 2, "batch_size": 4, "width": 4, "precision": "fp32"}
+        plain = golden.golden_run(tiny, cache)
+        assert (
+            golden.golden_run(
+                {**tiny, "prob_historic": 0.1, "pool_every": 1, "temperature": 0.7, "condition_at": "head"}, cache
+            )
+            == plain
+        )
+        assert golden.golden_run({**tiny, "tv": 0.1}, cache) != plain
 
-    def test_changes_with_the_code_and_not_with_the_words(self, monkeypatch):
-        def hash_of(source: str) -> str:
-            monkeypatch.setattr(code, "modules_behind", lambda: {"m": ast.parse(source)})
-            return code.code_hash.__wrapped__()
 
-        plain = hash_of("def f(x):\n    return x + 1\n")
-        assert plain == hash_of('"""Doc."""\ndef f(x):\n    "Words."\n    return x  +  1  # more words\n')
-        assert plain != hash_of("def f(x):\n    return x + 2\n")
+class TestGolden:
+    @pytest.mark.parametrize("name", golden.GOLDEN)
+    def test_a_golden_run_comes_out_as_it_is_kept(self, name, cache, one_thread):
+        kept = golden.kept(ROOT)
+        assert kept["version"] == VERSION and set(kept["runs"]) == set(golden.GOLDEN)
+        found = golden.differences(golden.golden_run(golden.GOLDEN[name], cache), kept["runs"][name])
+        assert not found, f"the training's numbers changed; raise the version: {found}"
+
+    def test_a_small_change_of_a_rule_is_found(self, cache):
+        kept = golden.kept(ROOT)["runs"]["CA"]
+        assert golden.differences(golden.golden_run({"mode": "CA", "momentum": 0.85}, cache), kept)
+        assert golden.differences(golden.golden_run({"mode": "CA", "tv": 0.0025}, cache), kept)
+        assert golden.differences(golden.golden_run({"mode": "CA", "clip_norm": 2.0}, cache), kept)
+
+    def test_words(self):
+        kept = {"metrics": {"F1": 0.5}, "moves": {"masker": [0.2, 0.1, 0.2, 0.3]}}
+        assert not golden.differences({"metrics": {"F1": 0.504}, "moves": {"masker": [0.2005, 0.1, 0.2, 0.304]}}, kept)
+        assert golden.differences({"metrics": {"F1": 0.5}, "moves": {"masker": [0.202, 0.1, 0.2, 0.3]}}, kept)
+        other = {"metrics": {"F1": 0.6}, "moves": {}}
+        words = golden.differences(other, kept)
+        assert words[0] == "F1 is 0.6, was 0.5" and words[1].startswith("the weights of the masker moved by [nan")
+
+
+class TestCommitted:
+    """Tables that know their runs: what is asked for beyond is made, and nothing else."""
+
+    def made(self, tmp_path, **changes) -> tuple[Table, Path, Path]:
+        table, runs, into = load_table(table_file(tmp_path, **changes)), tmp_path / "runs", tmp_path / "tables"
+        finish(table, runs, lambda run: 0.1 * run.seed + 0.3 * (run.row == "other"))
+        for path in runs.rglob("metrics.json"):
+            content = json.loads(path.read_text())
+            content["measured"].pop("unseen")
+            path.write_text(json.dumps(content))
+        make_table(table, runs, into)
+        return table, runs, into
+
+    def test_a_seed_and_a_row_more_ask_for_their_runs_alone(self, tmp_path):
+        table, runs, into = self.made(tmp_path)
+        shutil.rmtree(runs)
+        assert not missing_runs(table, runs, into)
+        before = {path.name: path.read_bytes() for path in into.iterdir() if path.suffix == ".csv"}
+        make_table(table, runs, into)
+        assert {name: (into / name).read_bytes() for name in before} == before
+        rows = [
+            {"name": "plain"},
+            {"name": "other", "parameters": {"tv": 0.1}},
+            {"name": "third", "parameters": {"tv": 0.2}},
+        ]
+        more = load_table(table_file(tmp_path, rows=rows, seeds=[0, 1, 2, 3]))
+        left = missing_runs(more, runs, into)
+        assert {(run.row, run.seed) for run in left.values()} == {
+            ("plain", 3),
+            ("other", 3),
+            *(("third", seed) for seed in range(4)),
+        }
+        with pytest.raises(MissingRuns, match="12 of the runs of trial are not finished"):
+            make_table(more, runs, into)
+        few = [row for row in more.rows if row.name == "third"]
+        finish(dataclasses.replace(more, rows=tuple(few), baseline="third"), runs, lambda run: 0.9)
+        last = [dataclasses.replace(row, seeds=(3,)) for row in more.rows if row.name != "third"]
+        finish(dataclasses.replace(more, rows=tuple(last)), runs, lambda run: 0.3)
+        make_table(more, runs, into)
+        values = (
+            pd.read_csv(into / "trial_seeds.csv")
+            .query("metric == 'LE'")
+            .set_index(["setting", "mode", "seed"])["value"]
+        )
+        assert values["other", "CA", 1] == pytest.approx(0.4) and values["other", "CA", 3] == pytest.approx(0.3)
+        assert values["third", "FIX", 2] == pytest.approx(0.9) and len(values) == 24
+        assert np.asarray(Image.open(into / "trial_maps.png")).shape == (6 * 4, 8)
+
+    def test_another_version_knows_nothing(self, tmp_path):
+        table, runs, into = self.made(tmp_path)
+        record = json.loads((into / "trial.json").read_text())
+        (into / "trial.json").write_text(json.dumps(record | {"version": VERSION + 1}))
+        assert not committed_runs(table, into)
+
+    def test_a_table_is_carried_over_once_two_runs_gave_the_same_digits(self, tmp_path):
+        table, runs, into = self.made(tmp_path)
+        values = pd.read_csv(into / "trial_seeds.csv")
+        values["address"] = [f"{number // 2:016x}" for number in range(len(values))]
+        values.to_csv(into / "trial_seeds.csv", index=False)
+        record = json.loads((into / "trial.json").read_text())
+        del record["version"]
+        (into / "trial.json").write_text(json.dumps(record | {"code": "abc"}))
+        assert state(table, into) == "other version"
+        addresses = list(unique(list(table.runs())))
+        for address in addresses[1:]:
+            shutil.rmtree(runs / address)
+        with pytest.raises(ValueError, match="1 runs of trial were made again, expected 2 or more, such as\npython -m"):
+            carry_over(table, runs, into)
+        finish(dataclasses.replace(table, rows=table.rows[:1]), runs, lambda run: 0.1 * run.seed)
+        for path in runs.rglob("metrics.json"):
+            content = json.loads(path.read_text())
+            content["measured"].pop("unseen", None)
+            path.write_text(json.dumps(content))
+        assert len(carry_over(table, runs, into)) == 6 and state(table, into) == "current"
+        assert set(pd.read_csv(into / "trial_seeds.csv")["address"]) == set(addresses)
+        record = json.loads((into / "trial.json").read_text())
+        assert record["checked"][0] == {"row": "plain", "mode": "FIX", "seed": 0} and "code" not in record
+
+    def test_another_digit_is_named_and_nothing_is_carried_over(self, tmp_path):
+        table, runs, into = self.made(tmp_path)
+        path = runs / list(unique(list(table.runs())))[4] / "metrics.json"
+        path.write_text(path.read_text().replace('"LE": 0.1', '"LE": 0.10001'))
+        before = (into / "trial_seeds.csv").read_bytes()
+        with pytest.raises(ValueError, match=r"plain, FIX, seed 1: LE is 0\.10001 now, was 0\.1"):
+            carry_over(table, runs, into)
+        assert (into / "trial_seeds.csv").read_bytes() == before
 
 
 class TestParts:
@@ -154,7 +306,9 @@ class TestParts:
         assert shuffled.labels.bincount().tolist() == source.labels.bincount().tolist()
         assert not torch.equal(shuffled.labels, source.labels)
         batch = shuffled.batch(range(5))
-        assert torch.equal(batch.labels, shuffled.labels[:5]) and torch.equal(batch.images, source.batch(range(5)).images)
+        assert torch.equal(batch.labels, shuffled.labels[:5]) and torch.equal(
+            batch.images, source.batch(range(5)).images
+        )
         assert shuffled[3].label == int(shuffled.labels[3])
 
     def test_views_by_hand(self):
@@ -182,7 +336,9 @@ class TestParts:
             found = parts.variants(setting, trained, source)
             assert list(found) == expected
             images = source.batch(range(3)).images
-            assert all(method(images, source.labels[:3], classifier).shape == (3, 1, 16, 16) for method, _ in found.values())
+            assert all(
+                method(images, source.labels[:3], classifier).shape == (3, 1, 16, 16) for method, _ in found.values()
+            )
         seen, unseen = (set(found[name][1].labels.tolist()) for name in ("seen", "unseen"))
         assert len(seen) == 2 and seen | unseen == {0, 1, 2, 3} and not seen & unseen
 
@@ -215,7 +371,9 @@ class TestTables:
         assert len(runs) == 12 and runs[2].setting == Setting(tv=0.1)
 
     def test_shared_runs_are_made_once(self, tmp_path):
-        table = load_table(table_file(tmp_path, rows=[{"name": "plain"}, {"name": "same", "parameters": {"tv": 0.002}}]))
+        table = load_table(
+            table_file(tmp_path, rows=[{"name": "plain"}, {"name": "same", "parameters": {"tv": 0.002}}])
+        )
         assert len(list(table.runs())) == 12 and len(unique(list(table.runs()))) == 6
 
     def test_a_run_is_found_by_name(self, tmp_path):
@@ -276,12 +434,14 @@ class TestResults:
         return load_table(table_file(tmp_path))
 
     def test_missing_runs_are_counted(self, table, tmp_path):
-        with pytest.raises(MissingRuns, match="12 of the runs of trial are not finished; `make experiments TABLE=trial`"):
-            collect(table, tmp_path / "runs")
+        with pytest.raises(
+            MissingRuns, match="12 of the runs of trial are not finished; `make experiments TABLE=trial`"
+        ):
+            collect(table, tmp_path / "runs", tmp_path / "tables")
 
     def test_means_and_intervals_over_seeds(self, table, tmp_path):
         finish(table, tmp_path, lambda run: 0.1 * run.seed + (run.row == "other") + 10 * (run.mode == "CA"))
-        summary = summarise(collect(table, tmp_path)).set_index(["setting", "mode", "metric"])
+        summary = summarise(collect(table, tmp_path, tmp_path / "tables")).set_index(["setting", "mode", "metric"])
         mean, low, high, seeds = summary.loc[("other", "CA", "LE")]
         assert (mean, seeds) == (pytest.approx(11.1), 3)
         half = 4.30265 * 0.1 / math.sqrt(3)
@@ -290,7 +450,7 @@ class TestResults:
 
     def test_pairing_takes_out_what_the_seeds_share(self, table, tmp_path):
         finish(table, tmp_path, lambda run: 5 * run.seed + (0.2 + 0.01 * run.seed) * (run.row == "other"))
-        differences = paired(collect(table, tmp_path), "plain").set_index(["setting", "mode", "metric"])
+        differences = paired(collect(table, tmp_path, tmp_path / "tables"), "plain").set_index(["setting", "mode", "metric"])
         mean, low, high = differences.loc[("other", "FIX", "LE"), ["mean", "low", "high"]]
         assert mean == pytest.approx(0.21) and 0.18 < low < 0.21 < high < 0.24
         assert "plain" not in differences.index.get_level_values("setting")
@@ -309,13 +469,13 @@ class TestResults:
         path = tmp_path / list(unique(list(table.runs())))[0] / "metrics.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "address": "0" * 16}))
         with pytest.raises(ValueError, match="is not the result of this run"):
-            collect(table, tmp_path)
+            collect(table, tmp_path, tmp_path / "tables")
 
     def test_an_unknown_variant_is_named(self, tmp_path):
         table = load_table(table_file(tmp_path, rows=[{"name": "plain", "variants": ["seen"]}]))
         finish(table, tmp_path, lambda run: 0.5)
         with pytest.raises(ValueError, match="there is no variant 'seen'; choose from all, unseen"):
-            collect(table, tmp_path)
+            collect(table, tmp_path, tmp_path / "tables")
 
     def test_a_table_leaves_values_intervals_differences_maps_and_where_they_come_from(self, table, tmp_path):
         finish(table, tmp_path / "runs", lambda run: 0.1 * run.seed)
@@ -333,7 +493,9 @@ class TestResults:
 
     def test_a_table_is_the_same_bytes_when_made_again(self, table, tmp_path):
         finish(table, tmp_path / "runs", lambda run: 0.1 * run.seed)
-        first, again = ([path.read_bytes() for path in make_table(table, tmp_path / "runs", tmp_path / name)] for name in "ab")
+        first, again = (
+            [path.read_bytes() for path in make_table(table, tmp_path / "runs", tmp_path / name)] for name in "ab"
+        )
         assert first == again
 
 
@@ -359,7 +521,11 @@ class TestCommandLine:
         assert "12 of the runs of trial are not finished" in capsys.readouterr().err
 
     def test_a_table_is_written(self, tmp_path, capsys):
-        finish(load_table(tmp_path / "experiments" / "trial.yaml"), tmp_path / "runs" / "experiments", lambda run: 0.1 * run.seed)
+        finish(
+            load_table(tmp_path / "experiments" / "trial.yaml"),
+            tmp_path / "runs" / "experiments",
+            lambda run: 0.1 * run.seed,
+        )
         assert command_line.main(["table", "trial"]) == 0
         assert "figures/tables/trial.csv" in capsys.readouterr().out.replace("\\", "/")
 
@@ -369,12 +535,12 @@ class TestCommandLine:
         assert "there is no table 'trail'; choose from trial" in capsys.readouterr().err
 
 
-def test_the_committed_tables_are_of_their_rows_and_of_one_training_code():
+def test_the_committed_tables_are_of_their_rows_and_of_one_version():
     folder = ROOT / "figures" / "tables"
     tables = load_tables(ROOT / "experiments")
     states = {name: state(table, folder) for name, table in tables.items()}
-    assert set(states.values()) <= {"current", "other code"}, f"make experiments TABLE=... again: {states}"
-    assert len({read_json(folder / f"{name}.json")["code"] for name in tables}) == 1, "tables of different training code"
+    assert set(states.values()) <= {"current", "other version"}, f"make experiments TABLE=... again: {states}"
+    assert len({read_json(folder / f"{name}.json")["version"] for name in tables}) == 1, "tables of different versions"
     for name, table in tables.items():
         wanted = {
             (row_name(row, variant), mode, seed)
@@ -415,7 +581,9 @@ def test_papermill_by_itself_refuses_a_misspelt_parameter(tmp_path):
     """Without `maskerlib.notebooks` in between, as from papermill's own command line, which only warns."""
     given = ["-p", "sede", "1", "-p", "profile", "smoke", "--no-progress-bar"]
     command = [sys.executable, "-m", "papermill", str(ROOT / NOTEBOOK), str(tmp_path / "out.ipynb"), *given]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     assert done.returncode != 0
     assert "a run has no parameter 'sede'; did you mean 'seed'" in done.stderr
     assert not (tmp_path / "runs").exists()

@@ -11,7 +11,9 @@ from torch.nn import functional as F
 
 from maskerlib.classifiers import Classifier
 from maskerlib.gradients import (
+    SIGNS,
     GradientMethod,
+    completeness_gap,
     gradient,
     guided_backprop,
     guided_copy,
@@ -102,7 +104,7 @@ def test_the_classifier_and_the_images_are_left_as_they_were(method, fails, imag
     before, images_before = snapshot(classifier), images.clone()
     random_state = torch.get_rng_state()
     if fails:
-        with pytest.raises((IndexError, RuntimeError)):
+        with pytest.raises(ValueError, match="target 99 is no class of net"):
             method(images, torch.tensor([0, 1, 2, 99]), classifier)
     else:
         method(images, targets, classifier)
@@ -113,6 +115,51 @@ def test_the_classifier_and_the_images_are_left_as_they_were(method, fails, imag
     assert after == before
     assert torch.equal(images, images_before) and not images.requires_grad and images.grad is None
     assert torch.equal(torch.get_rng_state(), random_state)
+
+
+@every_method
+def test_targets_may_be_none_one_for_all_a_list_or_names(method, images):
+    classifier = make()
+    classifier.class_names = ("ant", "bee", "cat", "dog", "emu")
+    predicted = classifier(images).argmax(dim=1)
+    for given, expected in ((None, predicted), (3, [3] * 4), ([0, 4, 2, 2], [0, 4, 2, 2]), ("cat", [2] * 4)):
+        found = method.attribute(images, given, classifier)
+        torch.testing.assert_close(found, method.attribute(images, torch.as_tensor(expected), classifier))
+
+
+@every_method
+def test_images_that_are_none_have_no_map(method, images, targets):
+    """A NaN would be carried into a plausible map of the rest, and a normalised image be normalised twice."""
+    images[2, 0, 3, 3] = math.nan
+    with pytest.raises(ValueError, match="image 2 holds NaN or infinity"):
+        method(images, targets, make())
+    with pytest.raises(ValueError, match=r"image 0 has values from .* expected \[0, 1\]"):
+        method(torch.randn(4, 3, 24, 20), targets, make())
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@every_method
+def test_any_number_of_channels(method, channels):
+    network = nn.Sequential(nn.Conv2d(channels, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4))
+    classifier = Classifier(network, (), mean=(0.5,) * channels, std=(0.25,) * channels).eval()
+    images = torch.rand(2, channels, 12, 10)
+    assert method.attribute(images, None, classifier).shape == images.shape
+    maps = method(images, None, classifier)
+    assert maps.shape == (2, 1, 12, 10) and (maps.amax(dim=(1, 2, 3)) == 1).all()
+
+
+@every_method
+def test_double_precision_is_kept(method, images, targets):
+    single = method.attribute(images, targets, make())
+    double = method.attribute(images.double(), targets, make().double())
+    assert single.dtype == torch.float32 and double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), single, rtol=1e-3, atol=1e-4 * float(single.abs().max()))
+
+
+def test_the_gradient_is_autograd_s_to_the_digits_of_double_precision(images, targets):
+    classifier = make().double()
+    expected = by_hand(classifier, images.double(), targets)
+    torch.testing.assert_close(gradient().attribute(images.double(), targets, classifier), expected, rtol=1e-12, atol=1e-14)
 
 
 # From attributions to a map
@@ -145,11 +192,33 @@ def test_zeros_stay_zero_and_a_lonely_pixel_is_seen():
     assert maps[0].sum() == 0 and maps[1].sum() == 1 and maps[1, 0, 5, 5] == 1
 
 
+def test_only_what_speaks_for_the_class():
+    """Channels 1, -2, 1 at one pixel, -1 at another: 2 and 0 count, whatever is summed or the largest."""
+    attribution = torch.zeros(1, 3, 2, 2)
+    attribution[0, :, 0, 0] = torch.tensor([1.0, -2.0, 1.0])
+    attribution[0, 1, 1, 1] = -1.0
+    attribution[0, 2, 0, 1] = 0.5
+    found = magnitude_map(attribution, clip=1, sign="positive")
+    torch.testing.assert_close(found, torch.tensor([[[[1.0, 0.25], [0.0, 0.0]]]]))
+    found = magnitude_map(attribution, channels="max", clip=1, sign="positive")
+    torch.testing.assert_close(found, torch.tensor([[[[1.0, 0.5], [0.0, 0.0]]]]))
+    assert SIGNS == ("absolute", "positive")
+    assert torch.equal(magnitude_map(attribution), magnitude_map(attribution, sign="absolute"))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_attributions_that_are_not_finite_are_refused(bad):
+    attribution = torch.rand(2, 3, 4, 4)
+    attribution[1, 2, 3, 3] = bad
+    with pytest.raises(ValueError, match="attributions hold NaN or infinity"):
+        magnitude_map(attribution)
+
+
 def test_large_images_have_maps():
     assert magnitude_map(torch.rand(1, 1, 4100, 4100)).max() == 1  # more values than torch.quantile takes
 
 
-@pytest.mark.parametrize("options", [{"channels": "mean"}, {"clip": 0}, {"clip": 1.1}, {"clip": math.nan}])
+@pytest.mark.parametrize("options", [{"sign": "negative"}, {"channels": "mean"}, {"clip": 0}, {"clip": 1.1}, {"clip": math.nan}])
 def test_unknown_options_are_refused_when_the_method_is_made(options):
     for make_method in (gradient, smooth_grad, guided_backprop, integrated_gradients):
         with pytest.raises(ValueError, match=next(iter(options))):
@@ -195,9 +264,9 @@ def test_smooth_grad_approaches_the_gradient_of_the_blurred_logit():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return F.relu(x).sum(dim=(1, 2, 3))[:, None]
 
-    classifier = Classifier(Ramp(), (), std=(1.0, 1.0, 1.0))
+    classifier = Classifier(Ramp(), (), std=(1.0, 1.0, 1.0))  # one logit, "yes" of two classes
     images = torch.linspace(0, 1, 64).expand(1, 3, 64, 64).contiguous()
-    smoothed = smooth_grad(50, 0.2).attribute(images, torch.tensor([0]), classifier).mean(dim=(0, 1, 2))
+    smoothed = 2 * smooth_grad(50, 0.2).attribute(images, torch.tensor([1]), classifier).mean(dim=(0, 1, 2))
     expected = torch.distributions.Normal(0.5, 0.2).cdf(images[0, 0, 0])
     assert (smoothed - expected).abs().max() < 0.02  # 9600 draws a column
 
@@ -256,7 +325,10 @@ def guided_by_hand(classifier: Classifier, images: torch.Tensor, targets: torch.
 
 
 def test_guided_backprop_by_hand_on_two_pixels():
-    """h = relu(x1 - x2), relu(2 x2); logit = -h1 + 3 h2 at x = (0.9, 0.4). Plain: (-1, 1 + 6). Guided: h1 sends -1, stopped."""
+    """h = relu(x1 - x2), relu(2 x2); z = -h1 + 3 h2 at x = (0.9, 0.4). Plain: (-1, 1 + 6). Guided: h1 sends -1, stopped.
+
+    One logit z is given as [-z/2, z/2], so "yes" has half of it.
+    """
 
     class Two(nn.Module):
         def __init__(self) -> None:
@@ -270,9 +342,9 @@ def test_guided_backprop_by_hand_on_two_pixels():
     classifier = Classifier(Two(), (), mean=(0.0,) * 3, std=(1.0,) * 3)
     image = torch.zeros(1, 3, 1, 2)
     image[0, 0, 0] = torch.tensor([0.9, 0.4])
-    target = torch.tensor([0])
-    assert gradient().attribute(image, target, classifier)[0, 0, 0].tolist() == [-1, 7]
-    assert guided_backprop().attribute(image, target, classifier)[0, 0, 0].tolist() == [0, 6]
+    target = torch.tensor([1])  # one logit is that of "yes"
+    assert gradient().attribute(image, target, classifier)[0, 0, 0].tolist() == [-0.5, 3.5]
+    assert guided_backprop().attribute(image, target, classifier)[0, 0, 0].tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("inplace", [False, True])
@@ -351,9 +423,72 @@ def test_memory_is_bounded_and_the_bound_changes_nothing(images, targets):
     torch.testing.assert_close(maps[0], maps[2])
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"batch_size": 0}])
+class Steep(nn.Module):
+    """logit = relu(100 (mean - 0.9)), 0 up to 0.9 of the way from black to white: few points see the slope at all."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        z = F.relu(100 * (x.mean(dim=(1, 2, 3)) - 0.9))
+        return torch.stack([torch.zeros_like(z), z], dim=1)
+
+
+def steep() -> Classifier:
+    return Classifier(Steep(), (), mean=(0.0,) * 3, std=(1.0,) * 3, name="steep")
+
+
+def test_the_completeness_gap_by_hand():
+    """The logit of white is 10, that of black 0: attributions that add up to 10, 5, 0, -10 and 30."""
+    images = torch.ones(5, 3, 2, 2)
+    attribution = torch.zeros(5, 3, 2, 2)
+    attribution[:, 0, 0, 0] = torch.tensor([10.0, 5.0, 0.0, -10.0, 30.0])
+    black = torch.zeros(1, 3, 1, 1)
+    gap = completeness_gap(attribution, steep(), images, 1, black)
+    torch.testing.assert_close(gap, torch.tensor([0.0, 0.5, 1.0, 2.0, 2.0]))
+    assert torch.equal(completeness_gap(attribution, steep(), images, None), gap)  # predicted is 1, and black the mean
+    unmoved = completeness_gap(attribution[:3], steep(), images[:3] * 0, torch.tensor([1, 1, 1]), black)
+    assert unmoved.tolist() == [math.inf, math.inf, 0]
+
+
+def test_steps_are_doubled_until_the_sum_is_complete():
+    classifier, images = steep(), torch.cat([torch.ones(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.95)])
+    few = integrated_gradients(3).attribute(images, 1, classifier)
+    assert completeness_gap(few, classifier, images, 1).min() > 0.3
+    enough = integrated_gradients(3, tolerance=0.05).attribute(images, 1, classifier)
+    assert completeness_gap(enough, classifier, images, 1).max() <= 0.05
+    for index in range(2):  # each with the steps that it needs, in every batch
+        alone = integrated_gradients(3, tolerance=0.05).attribute(images[index : index + 1], 1, classifier)
+        torch.testing.assert_close(alone, enough[index : index + 1])
+
+
+def test_where_the_steps_suffice_a_tolerance_changes_nothing(images, targets):
+    classifier = make()
+    gap = completeness_gap(integrated_gradients(20).attribute(images, targets, classifier), classifier, images, targets)
+    found = integrated_gradients(20, tolerance=1.01 * float(gap.max())).attribute(images, targets, classifier)
+    assert torch.equal(found, integrated_gradients(20).attribute(images, targets, classifier))
+
+
+def test_a_deep_network_needs_more_steps_than_ten():
+    classifier, image = efficientnet_lite0(), torch.rand(1, 3, 64, 64)
+    few, enough = (
+        integrated_gradients(10, tolerance=tolerance).attribute(image, None, classifier) for tolerance in (None, 0.1)
+    )
+    assert completeness_gap(few, classifier, image, None) > 0.1
+    assert completeness_gap(enough, classifier, image, None) <= 0.1
+
+
+def test_a_gap_that_is_left_is_named():
+    images = torch.ones(2, 3, 4, 4)
+    images[1] = 0.5  # its logit does not change, and nothing is attributed
+    method = integrated_gradients(3, tolerance=0.01, max_steps=6)
+    with pytest.warns(UserWarning, match=r"1 of 2 images miss completeness by up to .* after 6 steps, more than tolerance=0.01"):
+        found = method.attribute(images, 1, steep())
+    assert torch.equal(found, integrated_gradients(6).attribute(images, 1, steep()))
+
+
+@pytest.mark.parametrize(
+    "options", [{"steps": 0}, {"batch_size": 0}, {"tolerance": 0.0}, {"tolerance": -1.0}, {"tolerance": math.nan}]
+)
 def test_integrated_gradients_refuse(options):
-    with pytest.raises(ValueError, match="^steps="):
+    with pytest.raises(ValueError, match="^tolerance=" if "tolerance" in options else "^steps="):
         integrated_gradients(**options)
 
 

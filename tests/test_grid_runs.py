@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+
+from maskerlib.experiments.grid import load_table
+from maskerlib.experiments.results import missing_runs, runs_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {"train_images": 16, "val_images": 16, "steps": 40, "batch_size": 4, "width": 4, "precision": "fp32"}
@@ -67,7 +71,9 @@ def test_a_grid_survives_a_kill_and_ends_once(tmp_path):
     first.communicate()
     before = finished(tmp_path)
     assert len(before) == 1, "the grid was over before it could be killed"
-    kept = {address: (tmp_path / "runs" / "experiments" / address / "metrics.json").stat().st_mtime_ns for address in before}
+    kept = {
+        address: (tmp_path / "runs" / "experiments" / address / "metrics.json").stat().st_mtime_ns for address in before
+    }
 
     second = snakemake(tmp_path, "--cores", "1")
     output, _ = second.communicate(timeout=300)
@@ -87,11 +93,51 @@ def test_a_grid_survives_a_kill_and_ends_once(tmp_path):
 
 def test_the_claims_wait_for_their_tables():
     pytest.importorskip("snakemake")
-    dry = snakemake(ROOT, "--dry-run", "figures/tables/claims.csv", "--forcerun", "claims")
+    dry = snakemake(ROOT, "--dry-run", "--config", "table=claims", "--forcerun", "claims")
     output, _ = dry.communicate(timeout=120)
     assert dry.returncode == 0, output
-    jobs = dict(line.split() for line in output.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit())
-    assert jobs["claims"] == "1" and set(jobs) <= {"claims", "table", "run", "part", "total"}
+    assert jobs_in(output)["claims"] == "1"
+
+
+def jobs_in(output: str) -> dict[str, str]:
+    """How often each rule is to run, from what a dry run prints."""
+    return dict(line.split() for line in output.splitlines() if len(line.split()) == 2 and line.split()[1].isdigit())
+
+
+def test_the_graph_and_the_plan_agree_on_a_fresh_clone(tmp_path):
+    """Files of tables that are current need no run, whatever their times; another row or another version does."""
+    pytest.importorskip("snakemake")
+    (tmp_path / "experiments").mkdir()
+    shutil.copytree(ROOT / "figures" / "tables", tmp_path / "figures" / "tables")
+    for path in (ROOT / "experiments").glob("*.yaml"):
+        shutil.copy(path, tmp_path / "experiments")
+
+    def left(*more: str) -> int:
+        output, _ = snakemake(tmp_path, "--dry-run", *more).communicate(timeout=120)
+        jobs = jobs_in(output)
+        assert "Nothing to be done" in output or jobs, output
+        return int(jobs.get("run", 0))
+
+    def planned(name: str) -> int:
+        return len(
+            missing_runs(
+                load_table(tmp_path / "experiments" / f"{name}.yaml"),
+                runs_folder(tmp_path),
+                tmp_path / "figures" / "tables",
+            )
+        )
+
+    assert planned("layers") == left() == 0
+    assert left("--config", "table=layers", "again=true") == 90
+    definition = yaml.safe_load((tmp_path / "experiments" / "layers.yaml").read_text())
+    definition["rows"].append({"name": "wide", "parameters": {"width": 128}})
+    (tmp_path / "experiments" / "layers.yaml").write_text(yaml.safe_dump(definition))
+    assert planned("layers") == left() == left("--config", "table=layers") == 10
+    record = json.loads((tmp_path / "figures" / "tables" / "few_shot.json").read_text())
+    (tmp_path / "figures" / "tables" / "few_shot.json").write_text(json.dumps(record | {"version": 0}))
+    assert planned("few_shot") == left("--config", "table=few_shot") == 60
+    output, _ = snakemake(tmp_path, "--dry-run", "--config", "table=layer").communicate(timeout=120)
+    assert "there is no table 'layer'; choose from classifier_training" in output
 
 
 def test_another_executor_reads_the_same_graph(tmp_path):

@@ -1,16 +1,15 @@
-"""Every common kind of image file reads as the same picture; every broken one names itself; boxes follow."""
+"""Every common kind of image file reads as the same picture; every broken one names itself."""
 
+import os
 import struct
 import zlib
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from maskerlib.images import fit, list_files, mask_box, read_image, read_mask
+from maskerlib.images import read_image, stored_size
 
 GREY = np.array([[0, 51, 102], [153, 204, 255]], np.uint8)  # 2 rows, 3 columns: no symmetry
 COLOUR = np.stack([GREY, 255 - GREY, GREY // 3], axis=2)
@@ -160,84 +159,93 @@ def test_missing_files_and_folders(tmp_path):
         read_image(tmp_path)
 
 
-@pytest.mark.parametrize("top", [1, 255, 65535])
-def test_masks_of_any_scale(tmp_path, top):
-    pattern = np.array([[0, 1, 1], [0, 0, 1]], bool)
-    pixels = pattern.astype(np.uint16 if top > 255 else np.uint8) * top
-    assert torch.equal(read_mask(saved(tmp_path, Image.fromarray(pixels))), torch.from_numpy(pattern))
+# What could hang or fill the memory
 
 
-def test_masks_of_every_kind(tmp_path):
-    pattern = np.array([[0, 1, 2], [0, 0, 1]], np.uint8)
-    palette = Image.fromarray(pattern).convert("P")
-    palette.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
-    cutout = Image.fromarray(np.dstack([COLOUR, (pattern > 0) * np.uint8(255)]))
-    opaque = Image.fromarray(np.dstack([(pattern > 0) * np.uint8(255)] * 3 + [np.full_like(pattern, 255)]))
-    for image in (palette, cutout, opaque, Image.fromarray(pattern > 0)):
-        assert torch.equal(read_mask(saved(tmp_path, image)), torch.from_numpy(pattern > 0))
-    soft = np.array([[0, 127, 128, 255]], np.uint8)
-    assert read_mask(saved(tmp_path, Image.fromarray(soft))).tolist() == [[False, False, True, True]]
-    assert not read_mask(saved(tmp_path, Image.fromarray(0 * GREY))).any()
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes on this system")
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ValueError, match=r"pipe\.png: expected an image file, this is a pipe or a device"):
+        read_image(tmp_path / "pipe.png")
 
 
-def test_listing_leaves_out_what_file_managers_add(tmp_path):
-    for name in ("b.png", "A.PNG", ".DS_Store", "Thumbs.db"):
-        (tmp_path / name).touch()
-    (tmp_path / "folder").mkdir()
-    assert [path.name for path in list_files(tmp_path)] == ["A.PNG", "b.png"]
+def test_a_link_to_nothing_says_where_it_leads(tmp_path):
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(ValueError, match=r"link\.png: a link to .*gone\.png, which is not there; mend or remove it"):
+        read_image(tmp_path / "link.png")
+    saved(tmp_path, Image.fromarray(COLOUR)).rename(tmp_path / "gone.png")
+    torch.testing.assert_close(read_image(tmp_path / "link.png"), expected(COLOUR))
 
 
-def test_mask_box_is_half_open():
-    mask = torch.zeros(6, 8, dtype=torch.bool)
-    assert mask_box(mask).shape == (0, 4)
-    mask[2:4, 5] = True
-    assert mask_box(mask).tolist() == [[5, 2, 6, 4]]
-    assert mask_box(torch.ones(6, 8, dtype=torch.bool)).tolist() == [[0, 0, 8, 6]]
+@pytest.mark.parametrize("times", [1, 2])
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch, times):
+    """Pillow warns beyond its limit and raises beyond twice that; here both are one error."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("decoded"))
+    path = tmp_path / "bomb.ppm"
+    path.write_bytes(b"P6 101 %d 255\n" % (times + 1))
+    with pytest.raises(ValueError, match=r"bomb\.ppm: more than 100 pixels; shrink or remove it, or raise PIL"):
+        read_image(path)
 
 
-def test_fit_to_its_own_size_changes_nothing():
-    image, mask = torch.rand(3, 6, 8), torch.rand(6, 8) > 0.5
-    boxes = torch.tensor([[0.0, 0.0, 8.0, 6.0], [1.0, 2.0, 3.0, 4.0]])
-    fitted = fit(image, (6, 8), boxes=boxes, mask=mask)
-    assert all(torch.equal(after, before) for after, before in zip(fitted, (image, boxes, mask), strict=True))
+def test_pixels_up_to_the_limit_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", COLOUR[..., 0].size)
+    assert read_image(saved(tmp_path, Image.fromarray(COLOUR))).shape == (3, 2, 3)
 
 
-def test_fit_by_hand():
-    """8 high, 16 wide, to 4x4: halved to 4x8, then 2 columns fall off on either side."""
-    image = torch.zeros(3, 8, 16)
-    image[:, :, 4:8] = 1
-    boxes = torch.tensor([[4.0, 0, 8, 8], [0, 2, 6, 6], [0, 0, 4, 8], [10, 4, 16, 8]])
-    fitted, moved, mask = fit(image, 4, boxes=boxes, mask=image[0] > 0)
-    assert moved.tolist() == [[0, 0, 2, 4], [0, 1, 1, 3], [3, 2, 4, 4]]  # the third lay outside the crop
-    assert mask.tolist() == [[True, True, False, False]] * 4
-    assert fitted.shape == (3, 4, 4)
-    assert fitted[0, 1].tolist() == [
-        0.875,
-        0.875,
-        0.125,
-        0,
-    ]  # antialiasing weighs 4 columns by 1, 3, 3, 1 eighths
+# One and four channels
 
 
-def test_fit_without_boxes_or_mask():
-    fitted, boxes, mask = fit(torch.rand(3, 5, 9), (7, 3))
-    assert fitted.shape == (3, 7, 3) and boxes.shape == (0, 4) and mask is None
-    assert 0 <= fitted.min() and fitted.max() <= 1
-    with pytest.raises(ValueError, match="size=0"):
-        fit(torch.rand(3, 5, 9), 0)
+def test_grey_of_colours_is_their_luma(tmp_path):
+    path = saved(tmp_path, Image.fromarray(COLOUR))
+    red, green, blue = read_image(path)
+    grey = read_image(path, 1)
+    assert grey.shape == (1, 2, 3) and grey.is_contiguous() and grey.dtype == torch.float32
+    torch.testing.assert_close(grey[0], 0.299 * red + 0.587 * green + 0.114 * blue)
+    white = read_image(saved(tmp_path, Image.new("RGB", (2, 2), "white")), 1)
+    assert white.max() <= 1 and white.min() > 1 - 1e-6
 
 
-@given(st.integers(20, 80), st.integers(20, 80), st.integers(8, 60), st.data())
-def test_fit_moves_boxes_and_masks_alike(height, width, size, data):
-    x0, y0 = data.draw(st.integers(0, width - 8)), data.draw(st.integers(0, height - 8))
-    x1, y1 = data.draw(st.integers(x0 + 8, width)), data.draw(st.integers(y0 + 8, height))
-    mask = torch.zeros(height, width, dtype=torch.bool)
-    mask[y0:y1, x0:x1] = True
-    box = torch.tensor([[x0, y0, x1, y1]], dtype=torch.float32)
-    _, boxes, fitted = fit(torch.zeros(3, height, width), size, boxes=box, mask=mask)
-    assert fitted.shape == (size, size)
-    for found in mask_box(fitted):
-        assert (boxes[0] - found).abs().max() <= 1
-    if len(boxes):
-        assert (boxes[:, :2] >= 0).all() and (boxes[:, 2:] <= size).all()
-        assert (boxes[:, 2:] > boxes[:, :2]).all()
+def test_one_channel_keeps_grey_as_it_is(tmp_path):
+    assert torch.equal(read_image(saved(tmp_path, Image.fromarray(GREY)), 1), expected(GREY[..., None]))
+    bits = read_image(saved(tmp_path, Image.fromarray(GREY > 120)), 1)
+    assert torch.equal(bits[0], torch.from_numpy(GREY > 120).float())
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+def test_deep_grey_keeps_its_precision_in_any_number_of_channels(tmp_path, kind):
+    deep = np.array([[0, 1, 40000], [40001, 65534, 65535]], kind)
+    path = saved(tmp_path, Image.fromarray(deep), ".tiff")
+    for channels in (1, 3, 4):
+        image = read_image(path, channels)
+        assert image.shape == (channels, 2, 3)
+        assert np.array_equal(np.rint(image[0].double().numpy() * 65535), deep)
+    assert (image[3] == 1).all() and torch.equal(image[0], image[2])
+
+
+def test_four_channels_keep_colour_and_opacity_apart(tmp_path):
+    alpha = np.array([[0, 0, 0], [255, 255, 51]], np.uint8)
+    image = read_image(saved(tmp_path, Image.fromarray(np.dstack([COLOUR, alpha]))), 4)
+    torch.testing.assert_close(image, expected(np.dstack([COLOUR, alpha])))
+    opaque = read_image(saved(tmp_path, Image.fromarray(COLOUR)), 4)
+    assert torch.equal(opaque[:3], expected(COLOUR)) and (opaque[3] == 1).all()
+
+
+def test_one_channel_lays_transparent_pixels_over_white(tmp_path):
+    alpha = np.array([[0, 0, 0], [255, 255, 51]], np.uint8)
+    grey = read_image(saved(tmp_path, Image.fromarray(np.dstack([GREY, alpha]))), 1)
+    torch.testing.assert_close(grey[0], torch.tensor([[1, 1, 1], [0.6, 0.8, 1]]))
+
+
+@pytest.mark.parametrize("channels", [0, 2, True, "3"])
+def test_other_numbers_of_channels_are_refused(tmp_path, channels):
+    with pytest.raises(ValueError, match=r"channels=.*: expected 1 \(grey\), 3 \(RGB\) or 4"):
+        read_image(saved(tmp_path, Image.fromarray(COLOUR)), channels)
+
+
+def test_the_stored_size_is_that_before_turning(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = saved(tmp_path, Image.fromarray(COLOUR), exif=exif)
+    assert stored_size(path) == (2, 3) and read_image(path).shape == (3, 3, 2)

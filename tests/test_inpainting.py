@@ -258,7 +258,7 @@ class TestFolder:
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"steps": 0}, "steps=0 must be 1 or more"),
+        ({"steps": 0}, "steps=0 must be a whole number of 1 or more"),
         ({"batch_size": 0}, "batch_size=0 must be"),
         ({"width": -2}, "width=-2 must be"),
         ({"checkpoint_every": 0}, "checkpoint_every=0 must be"),

@@ -7,7 +7,7 @@ from torch import nn
 
 from maskerlib.classifiers import Classifier
 from maskerlib.distributions import MASKS
-from maskerlib.masker import CONDITIONS, EMBEDDING, Masker, masker_for, masker_method
+from maskerlib.masker import CONDITION_AT, CONDITIONS, EMBEDDING, Masker, masker_for, masker_method
 from maskerlib.masks import mask_from_logits
 from maskerlib.zoo import efficientnet_lite0, scene_resnet, torchvision_resnet
 
@@ -136,8 +136,14 @@ def test_the_method_leaves_modes_and_statistics_as_they_were_and_ignores_targets
     torch.testing.assert_close(masker_method(masker)(images[:1], None, classifier), masks[:1])  # one image or many
 
 
+TOLD = pytest.mark.parametrize(
+    "condition, one, other",
+    [("size", torch.tensor([0.2, 0.7]), torch.tensor([0.9, 0.7])), ("class", torch.tensor([4, 0]), torch.tensor([1, 0]))],
+)
+
+
 class TestConditions:
-    """A masker that is told something: constant channels beside what it sees, and nothing else."""
+    """A masker that is told something: constant channels beside each layer that it reads, or beside their features."""
 
     DRAWS = torch.Generator().manual_seed(0)
     ACTIVATIONS = {
@@ -145,47 +151,101 @@ class TestConditions:
         "stage": torch.randn(2, 3, 3, 4, generator=DRAWS),
     }
 
-    def masker(self, condition: str | None, classes: int = 0) -> Masker:
-        return Masker({"stem": 2, "stage": 3}, grid="stem", width=4, condition=condition, classes=classes).eval()
+    def masker(self, condition: str | None, classes: int = 0, *, at: str = "layers", layers=("stem", "stage")) -> Masker:
+        channels = {"stem": 2, "stage": 3}
+        told = {"condition": condition, "classes": classes, "condition_at": at}
+        return Masker({name: channels[name] for name in layers}, grid="stem", width=4, **told).eval()
+
+    def draw(self, masker: Masker, seen: list[torch.Tensor]) -> torch.Tensor:
+        return nn.functional.conv2d(torch.cat(seen, dim=1), masker.draw.weight, masker.draw.bias, padding=1)
+
+    def planes(self, constant: torch.Tensor, *size: int) -> torch.Tensor:
+        """(B, C) numbers as channels that are the same in every cell."""
+        return constant[:, :, None, None] * torch.ones(2, constant.shape[1], *size)
+
+    def reduced(self, masker: Masker, index: int, seen: torch.Tensor) -> torch.Tensor:
+        """1x1 convolution, batch norm with its first statistics, ReLU, upsampling."""
+        weight = masker.reduce[index][0].weight[:, :, 0, 0]
+        after = (torch.einsum("oi,bihw->bohw", weight, seen) / (1 + 1e-5) ** 0.5).relu()
+        return nn.functional.interpolate(after, size=(6, 8), mode="bilinear", align_corners=False)
 
     def by_hand(self, masker: Masker, constant: torch.Tensor) -> torch.Tensor:
-        """The last convolution over the features and (B, C) numbers that are the same in every cell."""
-        planes = constant[:, :, None, None] * torch.ones(2, constant.shape[1], 6, 8)
-        seen = torch.cat([*masker.features(self.ACTIVATIONS).values(), planes], dim=1)
-        return nn.functional.conv2d(seen, masker.draw.weight, masker.draw.bias, padding=1)
+        """Beside each layer: the stem takes them on as it is, the stage has them before its convolution."""
+        stem = torch.cat([self.ACTIVATIONS["stem"], self.planes(constant, 6, 8)], dim=1)
+        stage = torch.cat([self.ACTIVATIONS["stage"], self.planes(constant, 3, 4)], dim=1)
+        return self.draw(masker, [stem, self.reduced(masker, 1, stage)])
+
+    def at_the_head(self, masker: Masker, constant: torch.Tensor) -> torch.Tensor:
+        seen = [self.ACTIVATIONS["stem"], self.reduced(masker, 1, self.ACTIVATIONS["stage"])]
+        return self.draw(masker, [*seen, self.planes(constant, 6, 8)])
 
     def test_a_size_is_one_constant_channel(self):
-        masker = self.masker("size")
-        assert masker.draw.weight.shape == (1, 2 + 4 + 1, 3, 3)
         share = torch.tensor([0.2, 0.7])
+        masker = self.masker("size")
+        assert masker.draw.weight.shape == (1, 3 + 4, 3, 3) and masker.reduce[1][0].weight.shape == (4, 3 + 1, 1, 1)
         torch.testing.assert_close(masker(self.ACTIVATIONS, share), self.by_hand(masker, share[:, None]))
+        masker = self.masker("size", at="head")
+        assert masker.draw.weight.shape == (1, 2 + 4 + 1, 3, 3) and masker.reduce[1][0].weight.shape == (4, 3, 1, 1)
+        torch.testing.assert_close(masker(self.ACTIVATIONS, share), self.at_the_head(masker, share[:, None]))
 
     def test_a_class_is_its_embedding_in_constant_channels(self):
         masker = self.masker("class", 5)
         assert masker.embed.weight.shape == (5, 64) and EMBEDDING == 64
-        assert masker.draw.weight.shape == (1, 2 + 4 + 64, 3, 3)
-        expected = self.by_hand(masker, masker.embed.weight[[4, 0]])
-        torch.testing.assert_close(masker(self.ACTIVATIONS, torch.tensor([4, 0])), expected)
+        assert masker.draw.weight.shape == (1, 66 + 4, 3, 3) and masker.reduce[1][0].weight.shape == (4, 3 + 64, 1, 1)
+        told = torch.tensor([4, 0])
+        torch.testing.assert_close(masker(self.ACTIVATIONS, told), self.by_hand(masker, masker.embed.weight[told]))
+        masker = self.masker("class", 5, at="head")
+        assert masker.embed.weight.shape == (5, 64) and masker.draw.weight.shape == (1, 2 + 4 + 64, 3, 3)
+        torch.testing.assert_close(masker(self.ACTIVATIONS, told), self.at_the_head(masker, masker.embed.weight[told]))
 
-    @pytest.mark.parametrize(
-        "condition, one, other",
-        [("size", torch.tensor([0.2, 0.7]), torch.tensor([0.9, 0.7])), ("class", torch.tensor([4, 0]), torch.tensor([1, 0]))],
-    )
-    def test_changes_the_logits_by_a_constant_away_from_the_border(self, condition, one, other):
-        masker = self.masker(condition, 5)
+    def test_the_first_layer_alone_is_reduced_with_what_it_is_told(self):
+        masker, share = self.masker("size", layers=("stem",)), torch.tensor([0.2, 0.7])
+        stem = torch.cat([self.ACTIVATIONS["stem"], self.planes(share[:, None], 6, 8)], dim=1)
+        expected = self.draw(masker, [self.reduced(masker, 0, stem)])
+        torch.testing.assert_close(masker(self.ACTIVATIONS, share), expected)
+
+    def change(self, at: str, condition: str, one: torch.Tensor, other: torch.Tensor, layers) -> torch.Tensor:
+        """(h, w) away from the border: how the logits of the first image change with what it is told."""
+        torch.manual_seed(3)
+        masker = self.masker(condition, 5, at=at, layers=layers)
         change = masker(self.ACTIVATIONS, other) - masker(self.ACTIVATIONS, one)
         assert (change[1] == 0).all()  # told the same, it draws the same
-        inner = change[0, 0, 1:-1, 1:-1]
-        assert inner.abs().min() > 1e-3
-        torch.testing.assert_close(inner, inner[0, 0].expand_as(inner), rtol=0, atol=1e-5)
+        return change[0, 0, 1:-1, 1:-1]
 
+    @pytest.mark.parametrize("layers", [("stage",), ("stem", "stage")])
+    @TOLD
+    def test_at_the_head_it_changes_all_logits_by_one_constant(self, condition, one, other, layers):
+        change = self.change("head", condition, one, other, layers)
+        assert change.abs().min() > 1e-3
+        torch.testing.assert_close(change, change[0, 0].expand_as(change), rtol=0, atol=1e-5)
+
+    @TOLD
+    def test_beside_the_layers_it_changes_logits_here_and_not_there(self, condition, one, other):
+        change = self.change("layers", condition, one, other, ("stage",))
+        assert change.std() > 0.02 * change.abs().max()  # against 1e-5 at the head
+
+    @pytest.mark.parametrize("at, least, most", [("layers", 0.3, 2.0), ("head", 0.0, 1e-3)])
+    def test_a_class_beside_the_layers_can_choose_a_place(self, at, least, most):
+        """How far the difference of the masks' logits for two classes is from a constant, as a share of the logits' range."""
+        classifier = scene_resnet("abcd").eval()
+        masker = masker_for(classifier, condition="class", condition_at=at).eval()
+        with torch.no_grad():
+            activations = classifier.activations(torch.rand(2, 3, 96, 96))[1]
+            first, second = (masker(activations, torch.full((2,), told))[:, :, 1:-1, 1:-1] for told in (0, 3))
+        change = first - second
+        deviation = (change - change.mean(dim=(2, 3), keepdim=True)).abs().amax() / (first.amax() - first.amin())
+        assert least <= deviation.item() <= most
+
+    @pytest.mark.parametrize("at", CONDITION_AT)
     @pytest.mark.parametrize("condition", ["size", "class"])
-    def test_what_it_is_told_is_learnt_from(self, condition):
-        masker = self.masker(condition, 5)
+    def test_what_it_is_told_is_learnt_from(self, condition, at):
+        masker = self.masker(condition, 5, at=at)
         told = torch.tensor([0.2, 0.7], requires_grad=True) if condition == "size" else torch.tensor([4, 0])
         masker(self.ACTIVATIONS, told).square().sum().backward()
+        first = masker.draw if at == "head" else masker.reduce[1][0]
+        assert (first.weight.grad[:, -1] != 0).any()
         if condition == "size":
-            assert (told.grad != 0).all() and (masker.draw.weight.grad[:, -1] != 0).any()
+            assert (told.grad != 0).all()
         else:
             assert masker.embed.weight.grad.abs().sum(dim=1).nonzero().flatten().tolist() == [0, 4]
 
@@ -198,6 +258,9 @@ class TestConditions:
         assert CONDITIONS == (None, "size", "class")
         with pytest.raises(ValueError, match="condition='area' is unknown; choose one of None, size, class"):
             self.masker("area")
+        assert CONDITION_AT == ("layers", "head")
+        with pytest.raises(ValueError, match="condition_at='stem' is unknown; choose one of layers, head"):
+            self.masker("size", at="stem")
         with pytest.raises(ValueError, match="classes=0: a masker that is told the class needs their number"):
             self.masker("class")
 
@@ -212,13 +275,24 @@ class TestConditions:
 
 
 class TestMaskersFor:
-    def test_conditions_change_no_shape_but_that_of_the_last_convolution(self):
+    @pytest.mark.parametrize("at", CONDITION_AT)
+    def test_conditions_change_no_shape_but_that_of_the_convolution_that_is_told(self, at):
         classifier = tiny_classifier()
-        plain, size, one_class = (masker_for(classifier, width=8, condition=each) for each in CONDITIONS)
-        shapes = [{name: tuple(value.shape) for name, value in each.state_dict().items()} for each in (plain, size, one_class)]
-        assert [each.pop("draw.weight") for each in shapes] == [(1, 4 + 8 + extra, 3, 3) for extra in (0, 1, 64)]
+        maskers = [masker_for(classifier, ["stage"], width=8, condition=each, condition_at=at) for each in CONDITIONS]
+        shapes = [{name: tuple(value.shape) for name, value in each.state_dict().items()} for each in maskers]
+        told = "draw.weight" if at == "head" else "reduce.0.0.weight"
+        kernel = (1, 8, 3, 3) if at == "head" else (8, 6, 1, 1)
+        expected = [(kernel[0], kernel[1] + extra, *kernel[2:]) for extra in (0, 1, 64)]
+        assert [each.pop(told) for each in shapes] == expected
         assert shapes[2].pop("embed.weight") == (4, 64)  # as many as the classifier has logits
         assert shapes[0] == shapes[1] == shapes[2]
+
+    @pytest.mark.parametrize("at", CONDITION_AT)
+    def test_where_it_is_told_is_of_no_consequence_without_a_condition(self, at):
+        classifier = tiny_classifier()
+        plain, other = masker_for(classifier), masker_for(classifier, condition_at=at)
+        for name, value in plain.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name]), name
 
     def test_weights_follow_from_the_seed_and_the_global_generator_is_left_alone(self):
         classifier, before = tiny_classifier(), torch.random.get_rng_state()
@@ -266,6 +340,26 @@ class TestMethod:
         torch.testing.assert_close(draw(images, targets, classifier), self.masks(masker, targets, images))
         assert (draw(images, targets, classifier) - draw(images, predicted, classifier)).abs().amax(dim=(1, 2, 3)).min() > 0
 
+    @pytest.mark.parametrize("targets, expected", [(2, [2, 2, 2, 2]), ([0, 3, 1, 1], [0, 3, 1, 1]), ("blue", [2, 2, 2, 2])])
+    def test_targets_may_be_one_for_all_or_a_list_or_names(self, targets, expected):
+        classifier, images = tiny_classifier(), torch.rand(4, 3, SIZE, SIZE)
+        masker = masker_for(classifier, condition="class")
+        found = masker_method(masker)(images, targets, classifier)
+        torch.testing.assert_close(found, self.masks(masker, torch.tensor(expected), images))
+
+    @pytest.mark.parametrize("targets, message", [(4, "target 4 is no class of tiny"), ([0, 1], "2 targets for 4 images")])
+    def test_targets_that_are_no_class_are_named(self, targets, message):
+        classifier = tiny_classifier()
+        method = masker_method(masker_for(classifier, condition="class"))
+        with pytest.raises(ValueError, match=message):
+            method(torch.rand(4, 3, SIZE, SIZE), targets, classifier)
+
+    def test_images_that_are_none_are_named(self):
+        classifier, images = tiny_classifier(), torch.rand(2, 3, SIZE, SIZE)
+        images[1, 0, 0, 0] = float("nan")
+        with pytest.raises(ValueError, match="image 1 holds NaN"):
+            masker_method(masker_for(classifier))(images, None, classifier)
+
     @pytest.mark.parametrize("kind", MASKS)
     def test_sampled_kinds_are_decided_without_noise(self, kind):
         classifier, images = tiny_classifier(), torch.rand(4, 3, SIZE, SIZE)
@@ -285,3 +379,39 @@ class TestMethod:
         classifier = tiny_classifier().to(device)
         masker = masker_for(classifier, condition=condition).to(device)
         assert masker_method(masker)(torch.rand(2, 3, SIZE, SIZE, device=device), None, classifier).device.type == device.type
+
+
+class TestPrecisionAndDevice:
+    def test_double_precision_passes(self):
+        """And is that of single precision, up to its rounding."""
+        classifier, images = tiny_classifier(), torch.rand(2, 3, SIZE, SIZE)
+        masker = masker_for(classifier, condition="size").eval()
+        share = torch.tensor([0.3, 0.6])
+        single = masker(classifier.activations(images)[1], share)
+        classifier, masker = classifier.double(), masker.double()
+        double = masker(classifier.activations(images.double())[1], share.double())
+        assert single.dtype == torch.float32 and double.dtype == torch.float64
+        torch.testing.assert_close(single, double.float(), rtol=1e-4, atol=1e-5)
+
+    def test_its_gradient_holds_in_double_precision(self):
+        masker = Masker({"stem": 2, "stage": 3}, grid="stem", width=4, condition="class", classes=3).double().eval()
+        stem, stage = torch.randn(1, 2, 4, 4).double(), torch.randn(1, 3, 2, 2).double()
+
+        def logits(stem: torch.Tensor, stage: torch.Tensor) -> torch.Tensor:
+            return masker({"stem": stem, "stage": stage}, torch.tensor([1]))
+
+        assert torch.autograd.gradcheck(logits, (stem.requires_grad_(), stage.requires_grad_()))
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+    def test_activations_of_another_precision_are_read_in_its_own(self, dtype):
+        masker = Masker({"stem": 2, "stage": 3}, grid="stem", width=4).eval()
+        seen = {"stem": torch.randn(1, 2, 4, 4).to(dtype), "stage": torch.randn(1, 3, 2, 2).to(dtype)}
+        found = masker(seen)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, masker({name: value.float() for name, value in seen.items()}), rtol=0, atol=0)
+
+    def test_activations_on_another_device_are_named(self):
+        masker = Masker({"stem": 2, "stage": 3}, grid="stem", width=4)
+        seen = {"stem": torch.zeros(1, 2, 4, 4), "stage": torch.zeros(1, 3, 2, 2, device="meta")}
+        with pytest.raises(ValueError, match="the masker is on cpu, the activations of 'stage' on meta; move one to the other"):
+            masker(seen)

@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch import nn
 from maskerlib.boxes import predicted_boxes
 from maskerlib.classifiers import Classifier
 from maskerlib.metrics import (
+    RESIZES,
     crop_and_resize,
     f1,
     localisation_error,
@@ -81,6 +83,20 @@ def test_le_from_mask_to_error_agrees_with_the_definition(values):
     assert localisation_error(predicted, [box(*truth)]).tolist() == [expected]
 
 
+def test_le_of_the_visible_part_of_a_box():
+    """The perfect mask of an object of which half is cut off: LE 0, and not 1."""
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., 2:] = 1
+    truth = [box(2, 0, 6, 4)]
+    predicted = predicted_boxes(mask)
+    assert localisation_error(predicted, truth).tolist() == [1]  # IoU one half
+    assert localisation_error(predicted, truth, size=(4, 4)).tolist() == [0]
+    logits, labels = torch.tensor([[0.0, 1.0]]), torch.tensor([1])
+    assert official_metric(predicted, truth, logits, labels, size=(4, 4)).tolist() == [0]
+    assert official_metric(predicted, truth, logits, labels).tolist() == [1]
+    assert localisation_error(predicted, [box(5, 0, 9, 4)], size=(4, 4)).isnan().all()  # no box of this image
+
+
 # OM and top-1
 
 
@@ -139,6 +155,14 @@ def test_f1_is_the_best_and_f1a_the_mean_over_boxes():
 def test_f1_leaves_out_what_lies_outside_the_image():
     best, _ = f1(torch.ones(1, 1, 4, 4), [box(-4, -4, 8, 8)])
     assert best.item() == pytest.approx(1.0)
+
+
+def test_f1_of_a_box_partly_outside_is_that_of_its_visible_part():
+    """Mask of one half, box 2 x 4 of which 1 x 4 is visible: precision 2 / 8, recall 2 / 4."""
+    best, mean = f1(torch.full((1, 1, 4, 4), 0.5), [box(3, 0, 5, 4)])
+    assert best.item() == pytest.approx(2 * 0.25 * 0.5 / 0.75) and mean.item() == best.item()
+    best, mean = f1(torch.ones(2, 1, 4, 4), [torch.cat([box(0, 0, 4, 4), box(5, 0, 9, 4)]), box(5, 0, 9, 4)])
+    assert mean.tolist() == pytest.approx([1.0, NAN], nan_ok=True)  # a box with nothing inside is none of the image's
 
 
 @given(hnp.arrays(np.float32, (5, 6), elements=st.floats(0, 1, width=32)))
@@ -238,6 +262,46 @@ def test_crop_agrees_with_pillow(corners):
         np.testing.assert_allclose(crop[0, channel].numpy(), np.asarray(picture).clip(0, 1), atol=1e-5)
 
 
+@pytest.mark.parametrize("corners", [(2, 3, 17, 9), (0, 0, 40, 30), (5, 5, 6, 30), (39, 0, 40, 1), (0, 0, 3, 28)])
+@pytest.mark.parametrize("size", [(12, 16), (30, 7)])
+def test_crop_agrees_with_opencv(corners, size):
+    """INTER_CUBIC upwards and downwards, on numbers as they are: nothing is averaged, and nothing clamped."""
+    image = torch.rand(1, 3, 30, 40)
+    x0, y0, x1, y1 = corners
+    blank = torch.zeros(1, 3, 1, 1)
+    crop = crop_and_resize(image, box(*corners), size, blank, resize="opencv")[0].permute(1, 2, 0).numpy()
+    part = np.ascontiguousarray(image[0, :, y0:y1, x0:x1].permute(1, 2, 0).numpy())
+    expected = cv2.resize(part, size[::-1], interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_allclose(crop, expected, atol=3e-6)
+
+
+def test_opencv_does_not_clamp_and_the_two_resizes_are_two():
+    image = (torch.rand(1, 3, 30, 40) > 0.5).float()
+    blank = torch.zeros(1, 3, 1, 1)
+    soft, sharp = (crop_and_resize(image, box(0, 0, 40, 30), (12, 16), blank, resize=name) for name in RESIZES)
+    assert sharp.min() < 0 and sharp.max() > 1 and soft.min() >= 0 and soft.max() <= 1
+    assert torch.equal(soft, crop_and_resize(image, box(0, 0, 40, 30), (12, 16), blank))
+    values = [
+        saliency_metric(image, box(0, 0, 40, 30), torch.tensor([0]), colours(), resize=name).item() for name in RESIZES
+    ]
+    assert values[0] != values[1]
+    assert values[0] == saliency_metric(image, box(0, 0, 40, 30), torch.tensor([0]), colours()).item()
+
+
+def test_another_resize_is_named():
+    with pytest.raises(ValueError, match="resize='cubic' is unknown; choose one of antialias, opencv"):
+        saliency_metric(torch.rand(1, 3, 4, 4), box(0, 0, 4, 4), torch.tensor([0]), colours(), resize="cubic")
+
+
+def test_sm_of_a_sigmoid_head_asks_the_target_s_own_yes_or_no():
+    """The whole image, red: the logit of red is 4, and p = 1 / (1 + exp(-4)) whatever the other logits."""
+    classifier = Classifier(Colours(), (), mean=(0,) * 3, std=(1,) * 3, input_size=(4, 4), head="sigmoid")
+    image = torch.zeros(1, 3, 4, 4)
+    image[:, 0] = 1
+    sm = saliency_metric(image, box(0, 0, 4, 4), torch.tensor([0]), classifier)
+    assert sm.item() == pytest.approx(math.log(1 + math.exp(-4)), abs=1e-5)
+
+
 def test_crop_of_an_empty_box_is_blank():
     blank = torch.tensor([0.1, 0.2, 0.3]).view(1, 3, 1, 1)
     crop = crop_and_resize(torch.rand(2, 3, 6, 6), torch.zeros(2, 4), (4, 5), blank)
@@ -266,6 +330,27 @@ def test_entropy_of_a_quarter_and_a_checkerboard():
     )
     board = (torch.arange(4)[:, None] + torch.arange(4)) % 2
     assert mask_statistics(board[None, None].float())["TV"].item() == 2
+
+
+def test_double_precision_is_kept_and_single_agrees():
+    masks, images = torch.rand(3, 1, 8, 8).double(), torch.rand(3, 3, 8, 8).double()
+    boxes = [box(0, 0, 3, 3), box(1.5, 2, 9, 7), box(2, 2, 4, 8)]
+    predicted, labels = predicted_boxes(masks), torch.tensor([0, 1, 2])
+
+    def values(masks: torch.Tensor, images: torch.Tensor, classifier: Classifier) -> list[torch.Tensor]:
+        sm = saliency_metric(images, predicted, labels, classifier)
+        return [*f1(masks, boxes), sm, *mask_statistics(masks).values()]
+
+    exact = values(masks, images, colours(size=(8, 8)).double())
+    assert all(value.dtype == torch.float64 for value in exact)
+    for value, single in zip(exact, values(masks.float(), images.float(), colours(size=(8, 8))), strict=True):
+        assert single.dtype == torch.float32
+        torch.testing.assert_close(value.float(), single, rtol=1e-5, atol=1e-6)
+
+
+def test_f1_by_finite_differences():
+    masks = (0.1 + 0.8 * torch.rand(2, 1, 4, 4)).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda m: f1(m, [box(0.5, 0, 3, 3), box(1, 1, 6, 4)])[1], masks)
 
 
 def test_metrics_run_on_the_device_of_their_input(device):

@@ -1,9 +1,14 @@
 """Running notebooks: parameters are checked first, and no half-written copy takes a finished one's place."""
 
 import ast
+import errno
 import json
 import os
+import re
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -11,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maskerlib.files import CannotWrite
 from maskerlib.notebooks import NotebookError, main, project_root, run_notebook
-from maskerlib.parameters import Parameter, check_parameters, parse_parameters, read_parameters
+from maskerlib.parameters import Parameter, check_parameters, parse_parameters, read_as, read_parameters
 
 PARAMETERS = """\
 # the reader's choices
@@ -38,6 +44,13 @@ def write(tmp_path, monkeypatch):
         return Path(name)
 
     return write
+
+
+def headed(path: Path, index: int, text: str) -> None:
+    """Put a Markdown cell before the cell `index` of a notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.insert(index, nbformat.v4.new_markdown_cell(text))
+    nbformat.write(notebook, path)
 
 
 def outputs(path: Path | str) -> str:
@@ -109,6 +122,59 @@ def test_every_literal_survives_the_command_line(value):
     parameter = Parameter("p", value, ("None" if value is None else type(value).__name__,))
     text = value if isinstance(value, str) else repr(value)
     assert parameter.parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "taken"),
+    [
+        (bool, "false", False),
+        (bool, "False", False),
+        (bool, "true", True),
+        (tuple[str, ...] | None, '["stage4"]', ("stage4",)),
+        (tuple[str, ...] | None, "('stage4', 'stem')", ("stage4", "stem")),
+        (tuple[str, ...] | None, "null", None),
+        (list | None, '["stage4"]', ["stage4"]),
+        (int | None, "12", 12),
+        (float, "2", 2.0),
+        (float | None, "1e-3", 1e-3),
+        (str, "3", "3"),
+        (str | None, "None", "None"),
+        (str, '["stage4"]', '["stage4"]'),
+        (bool, 1, 1),  # no text: for its owner to check
+        (int, 0.5, 0.5),
+        (tuple[str, ...] | None, None, None),
+    ],
+)
+def test_text_for_what_takes_no_text_is_read_as_its_type(annotation, value, taken):
+    read = read_as(annotation, value, "p")
+    assert read == taken and type(read) is type(taken)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "mend"),
+    [
+        (bool, "no", "takes bool; give True or False"),
+        (bool, "0", "takes bool; give True or False"),
+        (tuple[str, ...] | None, "stage4", r"""takes tuple or None; give a list such as '\["stage3", "stage4"\]'"""),
+        (tuple[str, ...] | None, '["stage4"', "takes tuple or None; give a list"),
+        (int, "1.5", "takes int; give a whole number"),
+        (int | None, "True", "takes int or None; give a whole number"),
+        (float, "fast", "takes float; give a number"),
+        (float, "[" * 5000, "takes float; give a number"),
+        (dict, "{[]: 1}", "takes dict; give a dict"),
+    ],
+)
+def test_text_that_is_no_value_of_the_type_is_refused(annotation, text, mend):
+    with pytest.raises(ValueError, match=f"p=.* is a text, and p {mend}"):
+        read_as(annotation, text, "p")
+
+
+def test_values_for_a_run_are_not_read_from_text(write):
+    path = write(PARAMETERS)
+    for name, text in (("fast", "false"), ("layers", '["stage4"]')):
+        with pytest.raises(ValueError, match=f"parameter '{name}' takes"):
+            run_notebook(path, "copy.ipynb", {name: text})
+    assert names() == ["notebook.ipynb"]
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_and_all(write):
@@ -220,6 +286,157 @@ def test_a_live_widget_is_not_stored(write):
     assert b"IntSlider(value=0)" in path.read_bytes()
 
 
+SLOW = """\
+import time
+from maskerlib.progress import report
+for step in range(1000):
+    report("masker (CA)", step, 1000)
+    open("begun", "w").close()
+    time.sleep(0.05)
+"""
+
+
+def run_and_stop(*arguments: str, number: int) -> tuple[int, str]:
+    """The exit status, and what was said on stderr, of a command that is sent signal `number` while its notebook loops."""
+    command = [sys.executable, "-m", "maskerlib.notebooks", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while not Path("begun").exists() and process.poll() is None:
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, errors = process.communicate()
+        return process.returncode, errors
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are others there")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_says_in_one_line_how_to_go_on_and_leaves_no_half(write, number):
+    path = write("seed = 0", SLOW)
+    headed(path, 1, "# Title\n\n## 2. The *masker*")
+    Path("copy.ipynb").write_text("finished earlier")
+    status, errors = run_and_stop("notebook.ipynb", "copy.ipynb", number=number)
+    assert status == 130
+    assert re.fullmatch(
+        r"stopped in section '2. The masker', masker \(CA\), step \d+ of 1000; the same command goes on from there\n", errors
+    )
+    assert names() == ["begun", "copy.ipynb", "copy.log", "notebook.ipynb"]
+    assert Path("copy.ipynb").read_text() == "finished earlier"
+    assert "stopped in section '2. The masker', masker (CA), step" in Path("copy.log").read_text().splitlines()[-1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are others there")
+def test_what_a_killed_run_left_is_removed_by_the_next_and_a_living_one_is_left_alone(write):
+    write("seconds = 1000", "import time; print('begun', flush=True); time.sleep(seconds)")
+    killed, living = (
+        subprocess.Popen([sys.executable, "-m", "maskerlib.notebooks", "notebook.ipynb", f"runs/{name}.ipynb"])
+        for name in ("killed", "living")
+    )
+    try:
+        begun = time.monotonic()
+        while len(list(Path().glob("runs/*.partial-*.ipynb"))) < 2:
+            assert time.monotonic() - begun < 120
+            time.sleep(0.1)
+        killed.kill()
+        killed.wait()
+        run_notebook("notebook.ipynb", "runs/next.ipynb", {"seconds": 0}, timeout=60)
+        left = [path.name.split(".partial-")[0] for path in Path().glob("runs/*.partial-*.ipynb")]
+        assert left == ["living"]
+    finally:
+        killed.kill()
+        living.kill()
+        killed.wait()
+        living.wait()
+
+
+@pytest.mark.parametrize("name", ["{image_path}", "{", "{0}", "a}b", "{pm.run_uuid}", "-", "$HOME"])
+def test_braces_and_their_like_in_a_path_are_taken_literally(write, name):
+    write("image_path = 'elsewhere'", "print(image_path)", name=f"{name}in.ipynb")
+    written = run_notebook(f"{name}in.ipynb", f"{name}out.ipynb", {"image_path": name}, timeout=60)
+    assert names() == sorted([f"{name}in.ipynb", f"{name}out.ipynb"])
+    assert outputs(written) == f"{name}\n"
+    assert nbformat.read(written, 4).metadata.papermill["input_path"] == f"{name}in.ipynb"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names and errors are others there")
+def test_an_output_that_cannot_be_written_is_refused_before_anything_runs(write, capsys):
+    write("seed = 0", "open('ran', 'w').close()")
+    Path("folder.ipynb").mkdir()
+    Path("file").touch()
+    for output, reason in [
+        ("folder.ipynb", "Is a directory"),
+        ("file/copy.ipynb", "Not a directory"),
+        ("x" * 300 + ".ipynb", "File name too long"),
+        ("/proc/copy.ipynb", ""),
+    ]:
+        assert main(["notebook.ipynb", output]) == 2
+        errors = capsys.readouterr().err
+        assert errors.startswith("error: ") and errors.count("\n") == 1 and reason in errors
+        assert output.split("/")[0][:100] in errors
+    assert names() == ["file", "folder.ipynb", "notebook.ipynb"]
+
+
+@pytest.mark.skipif(os.name == "nt" or getattr(os, "geteuid", lambda: 0)() == 0, reason="nothing is read-only for this user")
+def test_a_read_only_folder_is_refused_before_anything_runs(write, capsys):
+    write("seed = 0", "open('ran', 'w').close()")
+    Path("closed").mkdir(mode=0o500)
+    assert main(["notebook.ipynb", "closed/copy.ipynb"]) == 2
+    assert "error: folder closed cannot be written to (Permission denied)" in capsys.readouterr().err
+    assert names() == ["closed", "notebook.ipynb"]
+
+
+@pytest.mark.parametrize("saves", [0, 2])
+def test_a_full_disk_is_one_line_and_leaves_no_empty_notebook(write, capsys, monkeypatch, saves):
+    import papermill.engines
+
+    write("seed = 0", "print(seed)", "print(seed)")
+    done = []
+
+    def save(node, path):
+        done.append(path)
+        with open(path, "w") as handle:
+            if len(done) > saves:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            handle.write(nbformat.writes(node))
+
+    monkeypatch.setattr(papermill.engines, "write_ipynb", save)
+    assert main(["notebook.ipynb", "copy.ipynb"]) == 2
+    errors = capsys.readouterr().err
+    assert "copy.ipynb cannot be written to (No space left on device)" in errors and "bytes are free there" in errors
+    assert errors.count("\n") == 1
+    assert set(names()) <= {"notebook.ipynb", "copy.log"}
+
+
+def test_a_full_disk_at_the_very_end_is_named_as_well(write, monkeypatch):
+    def full(node, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = write("seed = 0")
+    monkeypatch.setattr("maskerlib.notebooks.nbformat.write", full)
+    with pytest.raises(CannotWrite, match="copy.ipynb cannot be written to .No space left on device"):
+        run_notebook(path, "copy.ipynb", timeout=60)
+    assert names() == ["notebook.ipynb"]
+
+
+def test_a_kernel_waits_passively_unless_told_otherwise(write, monkeypatch):
+    path = write("seed = 0", "import os; print(os.environ['OMP_WAIT_POLICY'])")
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert outputs(run_notebook(path, "copy.ipynb", timeout=60)) == "PASSIVE\n"
+    assert "OMP_WAIT_POLICY" not in os.environ
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert outputs(run_notebook(path, "copy.ipynb", timeout=60)) == "ACTIVE\n"
+
+
+def test_no_clock_ends_a_run_that_was_given_none(write, monkeypatch):
+    import papermill
+
+    given = {}
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *paths, **settings: given.update(settings) or 1 / 0)
+    for timeout, expected in ((None, None), (0.5, 1), (90, 90)):
+        with pytest.raises(ZeroDivisionError):
+            run_notebook(write("seed = 0"), "copy.ipynb", timeout=timeout)
+        assert given["execution_timeout"] == expected
+        assert given["start_timeout"] >= 3600 and given["iopub_timeout"] >= 3600
+
+
 # --- the command line -----------------------------------------------------------------------------
 
 
@@ -245,6 +462,28 @@ def test_the_command_reports_a_failure_in_one_line(write, capsys):
     assert capsys.readouterr().err == (
         "error: notebook.ipynb has no parameter 'sede'; did you mean 'seed'? it has: seed\n"
     )
+
+
+def test_the_folders_of_what_it_must_write_are_those_that_the_notebook_names(write, capsys):
+    session = "from maskerlib.course.session import open_session\ns = open_session('n', profile, default={}, smoke={})"
+    write("profile = ''", session, "s.figures.mkdir(parents=True, exist_ok=True)\n(s.figures / 'a').touch()")
+    arguments = ["notebook.ipynb", "copy.ipynb", "--produces", "{figures}/a", "--produces", "{results}/b"]
+    for more, results, figures in (([], "runs/n", "figures"), (["-p", "profile", "smoke"], "runs/n-smoke", "runs/n-smoke")):
+        assert main([*arguments, *more]) == 1
+        captured = capsys.readouterr()
+        assert captured.out.endswith(f"it wrote\n  copy.ipynb\n  {figures}/a\n")
+        assert captured.err == f"error: notebook.ipynb did not write {results}/b\n"
+
+
+def test_the_command_keeps_a_log_and_shows_it_where_there_is_no_terminal(write, capsys):
+    path = write("seed = 0", "1")
+    headed(path, 1, "## Section A")
+    assert main(["notebook.ipynb", "copy.ipynb"]) == 0
+    log = Path("copy.log").read_text().splitlines()
+    assert log[-1].endswith("finished") and "starting the kernel" in log[0]
+    assert "starting the kernel" in capsys.readouterr().out
+    assert main(["notebook.ipynb", "--in-place"]) == 0
+    assert names() == ["copy.ipynb", "copy.log", "notebook.ipynb"]
 
 
 def test_the_command_lists_parameters(write, capsys):

@@ -18,8 +18,9 @@ from maskerlib.objectives import (
     evaluate_objective,
     objective_backward,
 )
+from maskerlib.terms import RELEASED_IN
 
-SIDES = [sides for sides in itertools.product((*MASKED_IN, None), (*MASKED_OUT, None)) if any(sides)]
+SIDES = [sides for sides in itertools.product((*MASKED_IN, *RELEASED_IN, None), (*MASKED_OUT, None)) if any(sides)]
 QUARTER = torch.tensor([[0.0, math.log(3)]])  # softmax: 1/4 and 3/4
 ENTROPY = 0.25 * math.log(4) + 0.75 * math.log(4 / 3)
 
@@ -31,6 +32,8 @@ class TestTerms:
             (MASKED_IN, "max_class", 0, 1, math.log(4)),
             (MASKED_IN, "max_class", 1, 0, math.log(4 / 3)),
             (MASKED_IN, "min_ent", 0, 0, ENTROPY),
+            (RELEASED_IN, "min_ent_c0", 0, 1, ENTROPY),
+            (RELEASED_IN, "min_ent_c0", 0, 0, 0),
             (MASKED_OUT, "min_class", 0, 0, -math.log(4)),
             (MASKED_OUT, "max_ent", 0, 1, -ENTROPY),
             (MASKED_OUT, "max_ent", 0, 0, 0),
@@ -46,7 +49,7 @@ class TestTerms:
 
     def test_each_image_counts_for_itself(self):
         logits, labels, right = torch.randn(4, 7), torch.tensor([0, 1, 2, 3]), torch.tensor([1.0, 0, 1, 0])
-        for term in (*MASKED_IN.values(), *MASKED_OUT.values()):
+        for term in (*MASKED_IN.values(), *RELEASED_IN.values(), *MASKED_OUT.values()):
             alone = torch.cat([term(logits[[i]], labels[[i]], right[[i]]) for i in range(4)])
             torch.testing.assert_close(term(logits, labels, right), alone)
 
@@ -382,7 +385,7 @@ class TestObjective:
         [
             (
                 {"masked_in": "max_ent"},
-                "masked_in='max_ent' is unknown; choose one of max_class, min_ent or None",
+                "masked_in='max_ent' is unknown; choose one of max_class, min_ent, min_ent_c0, None",
             ),
             (
                 {"masked_out": "MaxEnt"},
@@ -396,8 +399,11 @@ class TestObjective:
             ({"tv": None}, "tv=None must be"),
             ({"budget": -0.5}, "budget=-0.5 must be a finite number of 0 or more"),
             ({"budget": math.nan}, "budget=nan must be"),
-            ({"budget_power": 3}, "budget_power=3 is unknown; choose 1 or 2"),
+            ({"budget_power": 3}, "budget_power=3 is unknown; choose one of 1, 2"),
             ({"budget_power": 0}, "budget_power=0 is unknown"),
+            ({"weight_in": True}, "weight_in=True must be a finite number of 0 or more"),
+            ({"budget_power": True}, "budget_power=True is unknown"),
+            ({"masked_in": ["max_class"]}, r"masked_in=.*max_class.* is unknown"),
         ],
     )
     def test_bad_values_are_named(self, arguments, message):
@@ -419,3 +425,92 @@ class TestObjective:
         size = side.terms(torch.tensor([[1.0, 0.0]]), torch.tensor([0]), area(mask), torch.ones(1))[1]
         size.sum().backward()
         torch.testing.assert_close(mask.grad, torch.full_like(mask, 3 / 16))  # descent shrinks it
+
+
+class TestReleased:
+    """The release weighs a side as a whole; here each part of it has its weight."""
+
+    def test_by_hand(self):
+        """w_in 0.5 and w_out 2: sizes 0.5 x 1 and 2 x 15, total variation 0.5 x 0.001 + 2 x 0.003."""
+        found = Objective.released(weight_in=0.5, weight_out=2.0, size_in=1.0, size_out=15.0, tv_in=0.001, tv_out=0.003)
+        expected = Objective(weight_in=0.5, weight_out=2.0, size_in=0.5, size_out=30.0, tv=0.0065)
+        for name, value in vars(expected).items():
+            assert getattr(found, name) == (pytest.approx(value) if isinstance(value, float) else value), name
+
+    def test_its_two_configurations_are_the_final_models(self):
+        assert Objective.released() == Objective() and Objective.released(size_out=15.0) == Objective(size_out=15.0)
+
+    @pytest.mark.parametrize(
+        "sides, tv",
+        [
+            (("max_class", None), 0.001),
+            ((None, "max_ent"), 0.002),
+            (("max_class", "min_class"), 0.003),
+            (("max_class", "forward_kl"), 0.001),
+            ((None, "backward_kl"), 0.0),
+        ],
+    )
+    def test_only_sides_that_are_there_and_no_kl_add_total_variation(self, sides, tv):
+        assert Objective.released(*sides, tv_in=0.001, tv_out=0.002).tv == pytest.approx(tv)
+
+    def test_its_minent_carries_c0(self):
+        assert Objective.released("min_ent", None).masked_in == "min_ent_c0"
+
+    @pytest.mark.parametrize("masked_in, masked_out", [("max_class", "max_ent"), ("min_ent", "min_class")])
+    def test_the_sum_is_the_release_s(self, masked_in, masked_out):
+        """Its loss, written down side by side as it is there, in double precision, on masks of 224 pixels."""
+        torch.manual_seed(2)
+        judge = SmoothNet().double()
+        images, mask = torch.rand(3, 3, 224, 224).double(), torch.rand(3, 1, 224, 224).double() * 0.4
+        labels, right = torch.tensor([0, 1, 2]), torch.tensor([1.0, 0.0, 1.0]).double()
+        w_in, w_out, lambda_in, lambda_out, lambda_tv = 0.3, 1.7, 2.0, 5.0, 0.001
+
+        squares = sum((mask.diff(dim=dim) ** 2).sum() for dim in (2, 3))
+        border = sum((mask.select(dim, end) ** 2).sum() for dim in (2, 3) for end in (0, -1))
+        tv = lambda_tv * (squares + 0.3 * border) / (2 * 3)
+        expected = 0.0
+        for view, weight, size, name in ((mask, w_in, lambda_in, masked_in), (1 - mask, w_out, lambda_out, masked_out)):
+            logits = judge(images * view)
+            p = logits.softmax(dim=1)
+            cross_entropy, ent = -p[range(3), labels].log(), -(p * p.log()).sum(dim=1)
+            hit = (logits.argmax(dim=1) == labels).double()
+            earned = hit if name == masked_in else right * (1 - hit)
+            losses = {"max_class": cross_entropy, "min_class": -cross_entropy, "min_ent": right * ent, "max_ent": -right * ent}
+            reward = -size * (earned - mask.mean(dim=(1, 2, 3))).relu()
+            expected = expected + weight * (losses[name].mean() + reward.mean() + tv)
+
+        objective = Objective.released(
+            masked_in,
+            masked_out,
+            weight_in=w_in,
+            weight_out=w_out,
+            size_in=lambda_in,
+            size_out=lambda_out,
+            tv_in=lambda_tv,
+            tv_out=lambda_tv,
+        )
+        hidden = torch.zeros(1, 3, 1, 1).double()
+        terms = evaluate_objective(objective, judge, images, mask, labels, right, hidden)
+        assert sum(term.mean() for term in terms.values()).item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+class TestDouble:
+    @pytest.mark.parametrize("sides", SIDES)
+    def test_every_term_stays_in_double_precision(self, sides):
+        """Also where c0 and the share are float32, as a training step makes them: the brackets are whole numbers."""
+        judge, mask, (images, labels, right, hidden) = case(torch.device("cpu"))
+        objective = Objective(*sides, tv=0.01, budget=1.0, budget_power=2)
+        share = torch.linspace(0.25, 0.75, 6, dtype=torch.float64)
+        terms = evaluate_objective(objective, judge, images, mask, labels, right.float(), hidden, share=share)
+        exact = evaluate_objective(objective, judge, images, mask, labels, right, hidden, share=share)
+        for name, term in terms.items():
+            assert term.dtype == torch.float64 and torch.equal(term, exact[name]), name
+
+    @pytest.mark.parametrize("sides", SIDES)
+    def test_gradcheck(self, sides):
+        judge, mask, (images, labels, right, hidden) = case(torch.device("cpu"))
+
+        def total(mask: Tensor) -> Tensor:
+            return sum(evaluate_objective(Objective(*sides), judge, images, mask, labels, right, hidden).values())
+
+        assert torch.autograd.gradcheck(total, mask.requires_grad_())

@@ -76,3 +76,46 @@ def test_a_truncated_photograph_is_named_at_once(tmp_path):
     broken.write_bytes(broken.read_bytes()[:60])
     with pytest.raises(ValueError, match=r"b\.png: "):
         Photos(tmp_path)
+
+
+def test_what_is_no_image_is_left_out_by_name(tmp_path):
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "more" / "b.png")
+    (tmp_path / "readme.txt").write_text("hello")
+    (tmp_path / ".DS_Store").write_bytes(b"x")
+    photos = Photos(tmp_path, 8)
+    assert photos.names == ["a"] and {path.name for path in photos.left_out} == {"more", "readme.txt", ".DS_Store"}
+    assert repr(photos) == "Photos(1 photographs, 3 left out)"
+    with pytest.raises(ValueError, match=r"readme\.txt: not an image"):
+        Photos(tmp_path / "readme.txt")  # asked for by name
+
+
+def test_a_folder_of_other_files(tmp_path):
+    (tmp_path / "readme.txt").write_text("hello")
+    with pytest.raises(ValueError, match=r"a folder without images, though with readme\.txt; give one that holds images"):
+        Photos(tmp_path)
+
+
+def test_a_photograph_may_come_twice(tmp_path):
+    path = picture(tmp_path / "a.png")
+    photos = Photos([path, path, tmp_path], 8)
+    assert photos.names == ["a", "a", "a"] and len(photos.batch(range(3))) == 3
+
+
+@pytest.mark.parametrize("bad", [5, [5], [None], 1.5])
+def test_what_is_no_name_or_path(bad):
+    with pytest.raises(ValueError, match="expected the name of a photograph, or the path of an image or a folder"):
+        Photos(bad)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_channels(tmp_path, channels):
+    photos = Photos([picture(tmp_path / "a.png"), "coffee"], 16, channels=channels)
+    assert photos.channels == channels and photos.batch([0, 1]).images.shape == (2, channels, 16, 16)
+    with pytest.raises(ValueError, match="channels=2"):
+        Photos("coffee", channels=2)
+
+
+def test_a_size_that_is_none():
+    with pytest.raises(ValueError, match="size=0"):
+        Photos("coffee", 0)

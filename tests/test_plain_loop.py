@@ -1,8 +1,8 @@
 """Nine steps of training, FIX and CA, against a plain loop in float64 that shares no mathematics with the library.
 
-The loop below spells out equation 2 of Phang et al. for the final model (MaxClass (I) + MaxEnt (O)), the masker of their figure 1B,
-the classifier-agnostic training with its pool, clipping, schedule and the two optimisers' updates. It takes from the library what
-is drawn at random, and nothing else.
+The loop below spells out equation 2 of Phang et al. for the final model (MaxClass (I) + MaxEnt (O)), the masker of their
+figure 1B, the classifier-agnostic training with its pool, clipping, schedule and the two optimisers' updates. It takes from the
+library what is drawn at random, and nothing else.
 """
 
 import copy
@@ -23,9 +23,20 @@ from maskerlib.training import train_masker
 
 STEPS, BATCH = 9, 5
 CONFIG = MaskerConfig.final(
-    "FIX", steps=STEPS, batch_size=BATCH, width=8, crop_scale=(1.0, 1.0), pool_every=3, pool_size=2, warmup=0.3, seed=3, precision="fp32",
-    masker_lr=1e-2, classifier_lr=1e-2, clip_norm=0.5,
-)  # fmt: skip
+    "FIX",
+    steps=STEPS,
+    batch_size=BATCH,
+    width=8,
+    masker_lr=1e-2,
+    classifier_lr=1e-2,
+    warmup=0.3,
+    clip_norm=0.5,
+    crop_scale=(1.0, 1.0),
+    pool_every=3,
+    pool_size=2,
+    seed=3,
+    precision="fp32",
+)
 
 
 class Doubles(Squares):
@@ -115,7 +126,8 @@ def plain_loop(config: MaskerConfig, classifier: Classifier, source: Doubles) ->
         gradients = dict(zip(theta, torch.autograd.grad(loss, list(theta.values())), strict=True))
 
         if learns:
-            views = [images] if judge_weights else [images, 0.5 + m.detach() * (images - 0.5), 0.5 + (1 - m.detach()) * (images - 0.5)]
+            kept, left = 0.5 + m.detach() * (images - 0.5), 0.5 + (1 - m.detach()) * (images - 0.5)
+            views = [images] if judge_weights else [images, kept, left]
             total = sum(F.cross_entropy(logits_and_features(weights, view)[0], y) for view in views)
             for name, gradient in zip(learnt, torch.autograd.grad(total, [weights[name] for name in learnt]), strict=True):
                 gradient = gradient + config.weight_decay * phi[name]

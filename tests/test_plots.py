@@ -47,6 +47,19 @@ def test_views_have_four_rows():
     assert titles(figure) == ["image", "image", "map", "map", "in", "in", "out", "out"]
 
 
+def test_an_explanation_has_a_bar_and_a_number_below_each_view():
+    figure = plots.explanation(
+        IMAGES[0], IMAGES[1], IMAGES[0], MAPS[0], class_name="cat", probabilities=(0.39, 0.004, 0.0), share=0.5, footer="by"
+    )
+    views, bars = figure.axes[::2], figure.axes[1::2]
+    assert titles(figure) == ["photo", "map", "masked-in: what the map keeps", "masked-out: what it leaves"]
+    assert [axis.patches[1].get_width() for axis in bars] == [0.39, 0.5, 0.004, 0.0]
+    assert [text.get_text() for text in figure.texts] == ["cat: 39 %", "covers 50 % of the photo", "cat: 0.4 %", "cat: 0 %", "by"]
+    torch.testing.assert_close(torch.as_tensor(views[2].images[0].get_array()).permute(2, 0, 1), IMAGES[1])
+    grey = plots.explanation(*[IMAGES[0][:1]] * 3, MAPS[0], class_name="x", probabilities=(1e-9, 1, 1), share=1)
+    assert grey.axes[0].images[0].get_array().ndim == 2 and grey.texts[0].get_text() == "x: below 0.1 %"
+
+
 def test_maps_are_drawn_beside_the_image_with_its_box_on_half_open_edges():
     boxes = [torch.tensor([[1.0, 2.0, 5.0, 6.0]]), torch.zeros(0, 4)]
     figure = plots.map_grid(IMAGES, boxes, {"one": MAPS, "two": MAPS}, ["cat", "dog"])

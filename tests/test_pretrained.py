@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from maskerlib import pretrained
 from maskerlib.classifier_training import accuracy
 from maskerlib.evaluation import evaluate
+from maskerlib.files import load_checkpoint, save_checkpoint
 from maskerlib.scenes import Scenes
 
 SHIPPED = Path(pretrained.__file__).with_name("weights")
@@ -59,9 +59,9 @@ def test_packing_what_was_packed_gives_the_same_files(tmp_path, capsys):
 
 def test_nothing_is_packed_unless_everything_fits(tmp_path, capsys):
     shutil.copytree(SHIPPED, tmp_path / "runs")
-    weights = torch.load(tmp_path / "runs" / "classifier.pt", weights_only=True)
+    weights = load_checkpoint(tmp_path / "runs" / "classifier.pt")
     weights["weights"]["network.head.bias"] += 1
-    torch.save(weights, tmp_path / "runs" / "classifier.pt")
+    save_checkpoint(tmp_path / "runs" / "classifier.pt", weights)
     assert pretrained.main([str(tmp_path / "runs")] * 2 + ["--into", str(tmp_path / "into")]) == 1
     assert "was trained on classifier" in capsys.readouterr().err
     assert pretrained.main([str(tmp_path / "nowhere")] * 2 + ["--into", str(tmp_path / "into")]) == 1

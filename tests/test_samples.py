@@ -1,11 +1,15 @@
 """Samples, batches and sources: what is known is kept, what is unknown is said plainly, order is kept."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskerlib.samples import Sample, Source, Subset, batches, collate
+from maskerlib.augment import apply_crops, draw_crops
+from maskerlib.indices import as_indices, as_size
+from maskerlib.samples import Relabelled, Sample, Source, Subset, batches, collate
+from maskerlib.seeds import stream
 
 
 def sample(
@@ -100,3 +104,115 @@ def test_subset_refuses_an_index_outside():
         Subset(Numbers(9), [0, 9])
     with pytest.raises(IndexError, match="index 2 of a source of 2"):
         Subset(Numbers(9), [0, 1])[2]
+
+
+# What may be asked for
+
+
+@pytest.mark.parametrize("indices", [[6], range(7), torch.tensor([0, -7])])
+def test_a_batch_of_more_than_there_is_says_how_many_there_are(indices):
+    for source in (Numbers(6), Subset(Numbers(9), range(6)), Relabelled(Numbers(6), [0] * 6)):
+        with pytest.raises(IndexError, match=r"index (6|-7) of a source of 6 samples: expected -6 to 5"):
+            source.batch(indices)
+
+
+def test_an_empty_source_says_so():
+    with pytest.raises(IndexError, match="index 0 of a source of 0 samples: it holds none"):
+        Numbers(0).batch([0])
+    with pytest.raises(ValueError, match="a batch of 0 samples"):
+        Numbers(3).batch([])
+
+
+@pytest.mark.parametrize("indices", [5, [1.0], torch.tensor([0.0, 1.0]), [True, False], torch.ones(9) > 0, "12", None])
+def test_indices_are_whole_numbers(indices):
+    for source in (Numbers(9), Subset(Numbers(9), range(9)), Relabelled(Numbers(9), [0] * 9)):
+        with pytest.raises(TypeError, match=r"expected a sequence of whole numbers, such as range\(6\).*nonzero"):
+            source.batch(indices)
+
+
+def test_indices_of_every_kind_count_from_the_front():
+    for indices in ([0, -1], (0, 8), range(0, 9, 8), torch.tensor([0, -1]), np.array([0, 8])):
+        assert as_indices(indices, 9) == [0, 8]
+
+
+def test_sizes():
+    assert as_size(3) == as_size((3, 3)) == as_size([3, np.int64(3)]) == (3, 3) and as_size((3, 4)) == (3, 4)
+    for bad in (0, (3, 0), (3,), 2.0, "33", True, None):
+        with pytest.raises(ValueError, match="expected pixels per side, 1 or more, or "):
+            as_size(bad)
+
+
+# Crops
+
+
+def test_crops_of_a_plain_source_are_cut_from_its_images():
+    source, crops = Numbers(9), draw_crops(3, stream(0))
+    batch = source.cropped([4, 0, 4], crops)
+    assert torch.equal(batch.images, apply_crops(source.batch([4, 0, 4]).images, crops))
+    assert batch.labels.tolist() == [4, 0, 4] and batch.names == source.batch([4, 0, 4]).names
+    assert batch.masks is None and [boxes.shape for boxes in batch.boxes] == [(0, 4)] * 3
+    assert not Source.own_crops
+    with pytest.raises(ValueError, match="3 crops for 2 images"):
+        source.cropped([4, 0], crops)
+
+
+class OwnCrops(Numbers):
+    """Says what it was asked for."""
+
+    own_crops = True
+
+    def cropped(self, indices, crops):
+        return collate([sample(index / 100, label=int(flip)) for index, flip in zip(indices, crops.flip, strict=True)])
+
+
+def test_views_forward_crops():
+    crops = draw_crops(3, stream(0))
+    few = Subset(OwnCrops(9), [5, 2, 7])
+    assert few.own_crops and not Subset(Numbers(3), [0]).own_crops
+    asked = few.cropped([2, 0, -2], crops)
+    assert asked.names == ("sample 0.07", "sample 0.05", "sample 0.02")
+    assert asked.labels.tolist() == crops.flip.long().tolist()
+    other = Relabelled(few, [10, 11, 12])
+    assert other.own_crops and other.cropped([2, 0, -2], crops).names == asked.names
+    assert other.cropped([2, 0, -2], crops).labels.tolist() == [12, 10, 11]
+    with pytest.raises(IndexError, match="index 3 of a source of 3"):
+        few.cropped([3], crops)
+
+
+# Other labels
+
+
+def test_other_labels_on_the_same_samples():
+    source = Relabelled(Numbers(4), [2, -1, 0, 2], ("x", "y", "z"))
+    assert len(source) == 4 and source.size == (4, 4) and source.class_names == ("x", "y", "z")
+    assert source.labels.tolist() == [2, -1, 0, 2] and source.labels.dtype == torch.int64
+    assert [item.label for item in source] == [2, None, 0, 2]
+    batch = source.batch([3, 1, -2])
+    assert batch.labels.tolist() == [2, -1, 0] and batch.names == ("sample 0.03", "sample 0.01", "sample 0.02")
+    assert torch.equal(batch.images, Numbers(4).batch([3, 1, 2]).images) and batch.masks is not None
+    assert Subset(source, [3, 1]).labels.tolist() == [2, -1]
+    assert Relabelled(Numbers(2), torch.tensor([7, 9])).labels.tolist() == [7, 9]
+
+
+def test_other_labels_are_a_copy():
+    labels = torch.tensor([1, 0])
+    source = Relabelled(Numbers(2), labels)
+    labels[0] = 5
+    assert source.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        ([0, 1], (), r"labels of shape \(2,\) for a source of 3 samples: give one for each"),
+        (torch.zeros(3, 1, dtype=torch.int64), (), r"labels of shape \(3, 1\)"),
+        ([0.0, 1.0, 2.0], (), "labels are torch.float32: expected whole numbers"),
+        ([True, False, True], (), "labels are torch.bool"),
+        ([0, 1, 2], ("a", "b"), "label 2 of sample 2: expected -1 to 1, as there are 2 class_names"),
+        ([0, -2, 2], (), "label -2 of sample 1: expected -1 or more"),
+        ([0, 0, 0], "ab", "class_names='ab' is one string"),
+    ],
+)
+def test_labels_that_do_not_suit_are_named(labels, names, message):
+    with pytest.raises(ValueError, match=message):
+        Relabelled(Numbers(3), labels, names)

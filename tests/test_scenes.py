@@ -109,7 +109,7 @@ def test_the_mask_is_where_the_picture_differs_from_its_background(split):
     names, inside = BACKGROUNDS["test" if split == "test" else "train"], []
     for index, scene in enumerate(drawn(32, split=split, level="easy")):
         random = np.random.default_rng([0, scene_drawing.SPLITS.index(split), index])
-        background = np.asarray(scene_drawing._background(random, names, 96).convert("RGB"))
+        background = np.asarray(scene_drawing.background(random, names, 96).convert("RGB"))
         difference = np.abs(scene.image.astype(int) - background).max(2)
         inside.append((difference[scene.mask] > 5).mean())
         beyond = ~ndimage.binary_dilation(scene.mask, iterations=2)

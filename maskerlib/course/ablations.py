@@ -5,6 +5,7 @@ from maskerlib.experiments.grid import load_table, tables_folder
 from maskerlib.experiments.results import runs_folder
 from maskerlib.experiments.tables import Results, read_results, rerun
 from maskerlib.notebooks import project_root
+from maskerlib.parameters import read_as
 
 __all__ = ["open_results"]
 
@@ -18,6 +19,6 @@ def open_results(name: str, session: Session, *, again: bool = False) -> Results
     table = load_table(tables_folder() / f"{name}.yaml")
     if session.profile == "smoke":
         rerun(table.smoke(), session.results / "runs", session.results, device=str(session.device))
-    elif again:
+    elif read_as(bool, again, "rerun"):  # papermill passes "false" as a text
         return rerun(table, runs_folder(project_root()), session.results, device=str(session.device))
     return read_results(name)

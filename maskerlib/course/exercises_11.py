@@ -111,7 +111,7 @@ def exercise_4(answer: Any) -> str | None:
         if isinstance(given, Tensor) and given.shape != features.shape:
             return f"the shape should be {tuple(features.shape)}, that of the features; yours is {tuple(given.shape)}"
         for wrong, hint in (
-            (features + spread, "a constant that is added is what maskerlib does; a gate multiplies"),
+            (features + spread, "a constant that is added is what an appended channel comes to; a gate multiplies"),
             (features * spread.sigmoid(), "the gate is the same at every place; it should depend on what is there"),
             (features * product.sigmoid(), "each channel has a gate of its own; a place has one for all of them"),
             (features * product.mean(dim=1, keepdim=True).sigmoid(), "an inner product adds up; it takes no mean"),

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from maskerlib.notebooks import project_root
+from maskerlib.files import write_json
+from maskerlib.notebooks import SESSION, project_root
 
 __all__ = ["Session", "open_session"]
 
@@ -44,6 +45,8 @@ def open_session(
         device: a torch device such as "cpu" or "cuda", or "" for the best there is.
         default, smoke: the sizes of either profile; the names must agree.
 
+    A runner that has named a file in the variable MASKERLIB_SESSION finds the folders there.
+
     Raises ValueError for an unknown profile or device, and for sizes that one of the profiles lacks.
     """
     profiles = {"default": dict(default), "smoke": dict(smoke)}
@@ -62,4 +65,6 @@ def open_session(
     root = project_root()
     results = root / "runs" / (name if profile == "default" else f"{name}-{profile}")
     figures = root / "figures" if profile == "default" else results
+    if said := os.environ.get(SESSION):
+        write_json(said, {"results": results, "figures": figures})
     return Session(profile, chosen, profiles[profile], root / "runs" / "cache", results, figures)

@@ -1,9 +1,11 @@
 """The grid of runs: one setting a run, one table a question, and what comes out of them.
 
     settings    the parameters of one run, and its address
-    code        which training code a result comes from
+    version     the version of the training's numbers, which a table and an address name
+    golden      tiny runs that say whether the version must be raised
     run         from a setting to its data, classifier, infill and measurements
     grid        the tables of settings, read from experiments/*.yaml
+    committed   what the files of a table know of its runs, so that these need not be made again
     results     means over seeds, with intervals, as tables
     tables      reading the tables, or making them anew
     figures     the figures of the ablations, from their tables alone

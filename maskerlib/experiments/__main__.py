@@ -6,6 +6,8 @@ python -m maskerlib.experiments shared NAME     make a part that runs share: sce
 python -m maskerlib.experiments table layers    write figures/tables/layers*.csv from the finished runs
 python -m maskerlib.experiments claims          write figures/tables/claims.csv from the tables
 python -m maskerlib.experiments figures         draw the figure of every table there is, and of the claims
+python -m maskerlib.experiments golden          train the golden runs and say what differs; --write keeps them as they are now
+python -m maskerlib.experiments carry layers    give a table its new addresses, once two of its runs gave the same digits
 """
 
 import argparse
@@ -17,12 +19,14 @@ from pathlib import Path
 
 import torch
 
+from maskerlib.experiments import golden
 from maskerlib.experiments import run as parts
 from maskerlib.experiments.claim_figures import claims_figure
 from maskerlib.experiments.claims import make_claims, read_claims
+from maskerlib.experiments.committed import carry_over
 from maskerlib.experiments.figures import draw_all
 from maskerlib.experiments.grid import Run, Table, load_tables, unique
-from maskerlib.experiments.results import MissingRuns, make_table, runs_folder
+from maskerlib.experiments.results import MissingRuns, make_table, missing_runs, runs_folder
 from maskerlib.experiments.settings import INPAINTER, Setting
 from maskerlib.experiments.tables import state
 from maskerlib.files import read_json
@@ -62,7 +66,7 @@ def _seen(setting: Setting) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0, 1 when a table misses runs, 2 for bad arguments or damaged files."""
+    """Returns 0, 1 when a table misses runs or a golden run differs, 2 for bad arguments or damaged files."""
     parser = argparse.ArgumentParser("python -m maskerlib.experiments", description="The grid of runs.")
     commands = parser.add_subparsers(dest="command", required=True)
     plan = commands.add_parser("plan", help="what is left to do, and how long it should take")
@@ -74,6 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table.add_argument("tables", nargs="+", help="the tables")
     commands.add_parser("claims", help="hold the study's claims against the tables")
     commands.add_parser("figures", help="draw the figures of all tables there are, and of the claims")
+    golden_runs = commands.add_parser("golden", help="train the golden runs and compare them with what is kept")
+    golden_runs.add_argument("--write", action="store_true", help="keep what comes out")
+    carry = commands.add_parser("carry", help="give a table its new addresses, once two of its runs gave the same digits")
+    carry.add_argument("tables", nargs="+", help="the tables")
     options = parser.parse_args(arguments)
     root = project_root()
     folder = runs_folder(root)
@@ -81,6 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "shared":
             _make_shared(options.part, root / "runs" / "cache")
             return 0
+        if options.command == "golden":
+            words = golden.keep(root) if options.write else golden.compare(root)
+            print("\n".join(words))
+            return 0 if options.write or words == [golden.SAME] else 1
         known = load_tables(root / "experiments")
         tables = root / "figures" / "tables"
         if options.command == "claims":
@@ -102,6 +114,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 for path in make_table(each, folder, tables):
                     print(path.relative_to(root))
             return 0
+        if options.command == "carry":
+            for each in chosen:
+                print("\n".join(f"{each.name}, {line}" for line in carry_over(each, folder, tables)))
+            return 0
         print("\n".join(_plan(chosen, folder, tables, options.cores, rows=bool(options.tables))))
     except MissingRuns as error:
         print(f"error: {error}", file=sys.stderr)
@@ -118,7 +134,7 @@ def _plan(tables: Sequence[Table], folder: Path, made: Path, cores: int, *, rows
     total: dict[str, Run] = {}
     for table in tables:
         runs = unique(list(table.runs()))
-        left = {address: run for address, run in runs.items() if not (folder / address / "metrics.json").is_file()}
+        left = missing_runs(table, folder, made)
         total |= left
         line = _line(table.name, len(runs), len(left), sum(seconds[address] for address in left) / cores)
         lines.append(f"{line}   {state(table, made)}")

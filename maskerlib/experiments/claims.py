@@ -141,7 +141,7 @@ def make_claims(folder: Path) -> list[Path]:
         "notebook": "14_paper_figures",
         "command": "make experiments TABLE=claims",
         "rule": "holds: low > -margin; does not hold: high < -margin; undecided: otherwise",
-        "tables": {name: read_json(folder / f"{name}.json")["code"] for name in tables_needed()},
+        "tables": {name: read_json(folder / f"{name}.json")["version"] for name in tables_needed()},
     }
     write_json(folder / "claims.json", record)
     return [path, folder / "claims.json"]

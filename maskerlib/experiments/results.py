@@ -23,15 +23,16 @@ import pandas as pd
 from PIL import Image
 
 from maskerlib.classifiers import Classifier
-from maskerlib.experiments.code import code_hash
+from maskerlib.experiments.committed import DIGITS, committed_runs, row_name, rows_record
 from maskerlib.experiments.grid import Row, Run, Table, unique
 from maskerlib.experiments.run import BY_CLASS
 from maskerlib.experiments.settings import Setting
+from maskerlib.experiments.version import VERSION
 from maskerlib.files import atomic_path, read_json, write_json
 from maskerlib.intervals import t_interval
 from maskerlib.provenance import provenance
 
-__all__ = ["MissingRuns", "collect", "make_table", "paired", "row_name", "rows_record", "runs_folder", "save_result", "summarise"]
+__all__ = ["MissingRuns", "collect", "make_table", "missing_runs", "paired", "runs_folder", "save_result", "summarise"]
 
 _KEYS = ["setting", "mode", "metric"]
 
@@ -54,7 +55,7 @@ def save_result(
         {
             "address": setting.address(),
             "setting": dataclasses.asdict(setting),
-            "code": code_hash(),
+            "version": VERSION,
             "measured": measured,
             "seconds": round(seconds, 1),
             "cores": os.cpu_count(),
@@ -68,23 +69,26 @@ def runs_folder(root: Path) -> Path:
     return root / "runs" / "experiments"
 
 
-def row_name(row: Row, variant: str) -> str:
-    """What a row, measured in one of its ways, is called in the tables."""
-    return row.name if len(row.variants) == 1 else f"{row.name}, {variant}"
+def missing_runs(table: Table, runs: Path, into: Path) -> dict[str, Run]:
+    """{address: run} of the runs that have yet to be made: neither finished in `runs` nor known to the files in `into`."""
+    known = committed_runs(table, into)
+    every = unique(list(table.runs()))
+    return {a: run for a, run in every.items() if a not in known and not (runs / a / "metrics.json").is_file()}
 
 
-def collect(table: Table, runs: Path) -> pd.DataFrame:
-    """Every value of every finished run of a table: columns setting, mode, metric, seed, value, address.
+def collect(table: Table, runs: Path, into: Path) -> pd.DataFrame:
+    """Every value of every run of a table, as finished in `runs` or known to `into`.
 
-    Raises MissingRuns when one is not finished, ValueError for a file that is damaged or of another run.
+    Columns setting, mode, metric, seed, value, address. Raises MissingRuns when a run is in neither, ValueError for a file that
+    is damaged or of another run.
     """
-    left = [address for address in unique(list(table.runs())) if not (runs / address / "metrics.json").is_file()]
+    left = missing_runs(table, runs, into)
     if left:
         raise MissingRuns(
             f"{len(left)} of the runs of {table.name} are not finished; `make experiments TABLE={table.name}` makes them"
         )
     records = []
-    for row, run, found in _finished(table, runs):
+    for row, run, found in _finished(table, runs, into):
         for variant in row.variants:
             if variant not in found["measured"]:
                 known = ", ".join(found["measured"])
@@ -95,11 +99,13 @@ def collect(table: Table, runs: Path) -> pd.DataFrame:
     return pd.DataFrame(records, columns=[*_KEYS, "seed", "value", "address"])
 
 
-def _finished(table: Table, runs: Path) -> Iterator[tuple[Row, Run, dict[str, Any]]]:
+def _finished(table: Table, runs: Path, into: Path) -> Iterator[tuple[Row, Run, dict[str, Any]]]:
     rows = {row.name: row for row in table.rows}
+    known = committed_runs(table, into)
     for run in table.runs():
-        path = runs / run.setting.address() / "metrics.json"
-        found = read_json(path)
+        address = run.setting.address()
+        path = runs / address / "metrics.json"
+        found = read_json(path) if path.is_file() or address not in known else known[address]
         if not isinstance(found, dict) or found.get("address") != run.setting.address():
             raise ValueError(f"{path} is not the result of this run; delete its folder and run it again")
         yield rows[run.row], run, found
@@ -154,12 +160,12 @@ def _baseline(table: Table) -> str:
     return row_name(row, row.variants[0])
 
 
-def _on_the_same_classes(table: Table, runs: Path) -> dict[tuple[str, str], dict[int, dict[str, float]]]:
+def _on_the_same_classes(table: Table, runs: Path, into: Path) -> dict[tuple[str, str], dict[int, dict[str, float]]]:
     """{(setting, mode): {seed: {metric: the baseline's mean over the classes that the setting is measured on}}}.
 
     Of the rows that are measured on some classes only, in the metrics that are known class by class.
     """
-    every = list(_finished(table, runs))
+    every = list(_finished(table, runs, into))
     base = {
         (run.mode, run.seed): next(iter(found["measured"].values()))["by_class"]
         for row, run, found in every
@@ -170,7 +176,7 @@ def _on_the_same_classes(table: Table, runs: Path) -> dict[tuple[str, str], dict
         for variant in row.variants:
             reference = base.get((run.mode, run.seed), {})
             classes = found["measured"][variant]["by_class"].keys()
-            if reference and classes < reference.keys():
+            if classes and classes < reference.keys():
                 means = pd.DataFrame([reference[name] for name in classes]).astype(float).mean()
                 matched.setdefault((row_name(row, variant), run.mode), {})[run.seed] = means.to_dict()
     return matched
@@ -181,29 +187,32 @@ def make_table(table: Table, runs: Path, into: Path) -> list[Path]:
 
     Raises MissingRuns while a run is missing.
     """
-    values = collect(table, runs)
-    differences = paired(values, _baseline(table), _on_the_same_classes(table, runs))
+    values = collect(table, runs, into)
+    pictures, order = _maps(table, runs, into)
+    record = _record(table, runs, into, order)
+    differences = paired(values, _baseline(table), _on_the_same_classes(table, runs, into))
     frames = {"": summarise(values), "_paired": differences, "_seeds": values}
     written = []
     for suffix, frame in frames.items():
         path = into / f"{table.name}{suffix}.csv"
         with atomic_path(path) as partial:
-            frame.to_csv(partial, index=False, float_format="%.6g", lineterminator="\n")
+            frame.to_csv(partial, index=False, float_format=DIGITS, lineterminator="\n")
         written.append(path)
-    pictures, order = _maps(table, runs)
     with atomic_path(into / f"{table.name}_maps.png") as partial:
         Image.fromarray(pictures).save(partial, optimize=True)
-    write_json(into / f"{table.name}.json", _record(table, runs, order))
+    write_json(into / f"{table.name}.json", record)
     return [*written, into / f"{table.name}_maps.png", into / f"{table.name}.json"]
 
 
-def _maps(table: Table, runs: Path) -> tuple[np.ndarray, list[dict[str, str]]]:
+def _maps(table: Table, runs: Path, into: Path) -> tuple[np.ndarray, list[dict[str, str]]]:
     """The masks of the first seed, one strip a setting and mode, and what each strip is."""
     strips, order = [], []
-    for row, run, found in _finished(table, runs):
+    for row, run, found in _finished(table, runs, into):
         if run.seed != row.seeds[0]:
             continue
-        sheet = np.asarray(Image.open(runs / found["address"] / "maps.png"))
+        sheet = found["maps"] if "maps" in found else np.asarray(Image.open(runs / found["address"] / "maps.png"))
+        if sheet is None:
+            raise MissingRuns(f"{table.name}: the masks of {row.name}, {run.mode} are not known; delete the table's files")
         shown = [name for name in found["measured"] if name not in ("seen", "unseen")]
         for name, strip in zip(shown, np.split(sheet, len(shown)), strict=True):
             strips.append(strip)
@@ -212,40 +221,33 @@ def _maps(table: Table, runs: Path) -> tuple[np.ndarray, list[dict[str, str]]]:
     return np.concatenate(strips), order
 
 
-def rows_record(table: Table) -> dict[str, Any]:
-    """What NAME.json says of the rows: {name: label, parameters, modes, seeds}."""
-    return {
-        row.name: {
-            "label": row.label,
-            "parameters": {**table.shared, **row.parameters},
-            "modes": list(row.modes),
-            "seeds": list(row.seeds),
-        }
-        for row in table.rows
-    }
-
-
-def _record(table: Table, runs: Path, order: list[dict[str, str]]) -> dict[str, Any]:
-    finished = list(_finished(table, runs))
+def _record(table: Table, runs: Path, into: Path, order: list[dict[str, str]]) -> dict[str, Any]:
+    finished = list(_finished(table, runs, into))
     return {
         "table": table.name,
         "question": table.question,
         "notebook": table.notebook,
         "baseline": table.baseline,
         "command": f"make experiments TABLE={table.name}",
-        "code": code_hash(),
+        "version": VERSION,
         "runs": len(unique([run for _, run, _ in finished])),
         "core minutes": round(sum({f["address"]: f["seconds"] for _, _, f in finished}.values()) / 60, 1),
         "rows": rows_record(table),
         "maps": order,
         "environments": _environments(found["provenance"] for _, _, found in finished),
+        **_checked(into / f"{table.name}.json"),
     }
 
 
-def _environments(records: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _checked(path: Path) -> dict[str, Any]:
+    """Which runs were once made again to find the same digits, as the record before this one has it."""
+    return {"checked": read_json(path)["checked"]} if path.is_file() and "checked" in read_json(path) else {}
+
+
+def _environments(records: Iterable[Mapping[str, Any] | list[Mapping[str, Any]]]) -> list[dict[str, Any]]:
     """Versions and machines, each combination once: what differs only in the command or the seed is one."""
     seen: dict[str, dict[str, Any]] = {}
-    for record in records:
+    for record in (one for each in records for one in (each if isinstance(each, list) else [each])):
         kept = {key: value for key, value in record.items() if key not in ("command", "seeds")}
         seen.setdefault(json.dumps(kept, sort_keys=True), kept)
     return list(seen.values())

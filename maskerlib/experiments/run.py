@@ -20,11 +20,11 @@ from maskerlib.config import GIVEN
 from maskerlib.evaluation import evaluate
 from maskerlib.experiments.settings import Setting
 from maskerlib.files import atomic_path
-from maskerlib.inpainting import Inpainter, train_inpainter
+from maskerlib.inpainting import Inpainter, InpainterConfig, train_inpainter
 from maskerlib.masks import masked_in, masked_out
 from maskerlib.objectives import entropy
 from maskerlib.pretrained import scene_classifier
-from maskerlib.samples import Batch, Sample, Source, Subset, batches
+from maskerlib.samples import Relabelled, Source, Subset, batches
 from maskerlib.scenes import Scenes
 from maskerlib.seeds import stream
 from maskerlib.training import Trained
@@ -55,21 +55,12 @@ BY_CLASS = ("OM", "LE", "F1", "SM")
 _SHOWN = 8  # validation scenes whose masks are kept
 
 
-class Shuffled(Source):
+class Shuffled(Relabelled):
     """A source with the labels dealt out anew by `seed`: as many of each, but no longer those of the images."""
 
     def __init__(self, source: Source, seed: int = 0) -> None:
-        self.source, self.class_names, self.size = source, source.class_names, source.size
-        self.labels = source.labels[torch.randperm(len(source), generator=stream(seed, "shuffle labels"))]
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> Sample:
-        return dataclasses.replace(self.source[index], label=int(self.labels[index]))
-
-    def batch(self, indices: Any) -> Batch:
-        return dataclasses.replace(self.source.batch(indices), labels=self.labels[torch.as_tensor(list(indices))])
+        order = torch.randperm(len(source), generator=stream(seed, "shuffle labels"))
+        super().__init__(source, source.labels[order], source.class_names)
 
 
 def few_of_each(source: Source, count: int, seed: int = 0) -> Subset:
@@ -126,7 +117,9 @@ def shared_infill(setting: Setting, shared: Path, classifier: Classifier) -> Inp
         return None
     scenes = Scenes("train", count=setting.train_images, level=setting.level, cache=shared / "scenes")
     folder = shared / f"inpainter-{setting.level}-{setting.train_images}"
-    return train_inpainter(scenes, classifier.mean, folder=folder, progress=False)
+    steps = min(InpainterConfig().steps, max(1, InpainterConfig().steps * len(scenes) // Setting().train_images))
+    config = InpainterConfig(steps=steps)  # in proportion, where the scenes are few
+    return train_inpainter(scenes, classifier.mean, config, folder=folder, progress=False)
 
 
 def variants(setting: Setting, trained: Trained, val: Source) -> dict[str, tuple[Callable[..., Tensor], Source]]:

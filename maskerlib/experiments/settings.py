@@ -1,7 +1,7 @@
 """The parameters of one run of `notebooks/experiment.ipynb`: every choice of the study, one name each.
 
 A setting is plain values only, so that papermill, a YAML file and a command line can all give it. `address` turns it,
-with the code that would run it, into the name of the folder where its results live.
+with the version of the training's numbers, into the name of the folder where its results live.
 """
 
 import dataclasses
@@ -12,10 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from maskerlib.checks import above, between, check_fields, one_of, shown, whole
 from maskerlib.config import GIVEN, MaskerConfig
-from maskerlib.experiments.code import code_hash
+from maskerlib.experiments.version import VERSION
 from maskerlib.infills import INFILLS
 from maskerlib.objectives import Objective
+from maskerlib.parameters import read_as
 from maskerlib.scene_drawing import LEVELS
 
 __all__ = ["CLASSIFIERS", "INPAINTER", "Setting"]
@@ -65,6 +67,7 @@ class Setting:
     mask: str = "sigmoid"
     temperature: float = 0.1
     condition: str | None = None
+    condition_at: str = "layers"
 
     masked_in: str | None = "max_class"
     masked_out: str | None = "max_ent"
@@ -95,39 +98,36 @@ class Setting:
     pool_size: int = 30
     prob_historic: float = 0.5
     released_pool: bool = False
+    first_snapshot: int = 0
+    classifier_steps: int = 1
 
     seed: int = 0
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        if isinstance(self.layers, list):
-            object.__setattr__(self, "layers", tuple(self.layers))
-        for name, valid in (
-            ("level", tuple(LEVELS)),
-            ("classifier", CLASSIFIERS),
-            ("infill", (*INFILLS, INPAINTER)),
-        ):
-            if getattr(self, name) not in valid:
-                raise ValueError(f"{name}={getattr(self, name)!r} is unknown; choose one of {', '.join(valid)}")
-        for name in ("train_images", "val_images", "per_class"):
-            value = getattr(self, name)
-            if not (type(value) is int and value >= 1) and not (name == "per_class" and value is None):
-                raise ValueError(f"{name}={value!r} must be a whole number of 1 or more")
-        for name in ("class_share", "smallest_crop"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and 0 < value <= 1):
-                raise ValueError(f"{name}={value!r} must lie above 0 and at most at 1")
-        if self.passes is not None and not (isinstance(self.passes, int | float) and 0 < self.passes < float("inf")):
-            raise ValueError(f"passes={self.passes!r} must be a finite number above 0, or None")
+        check_fields(
+            self,
+            level=one_of(tuple(LEVELS)),
+            classifier=one_of(CLASSIFIERS),
+            infill=one_of((*INFILLS, INPAINTER)),
+            **{name: whole(1) for name in ("train_images", "val_images", "per_class")},
+            **{name: between(0, 1, open_below=True) for name in ("class_share", "smallest_crop")},
+            passes=above(0),
+        )
         self.config()  # it checks what is left
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
-        """A setting from names and values. Raises ValueError for a name that is no parameter, with all that are."""
+        """A setting from names and values.
+
+        Raises ValueError for what is no mapping, and for a name that is no parameter, with all that are.
+        """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"a run is read from names and values, not from {shown(values)}; give a dict of parameters")
         known = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
+                near = difflib.get_close_matches(str(name), known, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
                 raise ValueError(f"a run has no parameter {name!r}; {hint}the parameters are {', '.join(known)}")
         return cls(**values)
@@ -137,14 +137,16 @@ class Setting:
         """The setting among the names of a notebook, `globals()`, right after its parameters.
 
         Every plain value there must be a parameter, or one of the names in `beside`. papermill itself only warns about a name
-        that the notebook does not know; here it is refused. Raises ValueError as `read` does.
+        that the notebook does not know; here it is refused, and text is read as a value of the parameter's type. Raises
+        ValueError as `read` does, and for a text that is no such value.
         """
         given = {
             name: value
             for name, value in names.items()
             if isinstance(value, _LITERALS) and not name.startswith("_") and name not in _OF_THE_KERNEL
         }
-        return cls.read({name: value for name, value in given.items() if name not in beside})
+        types = {field.name: field.type for field in dataclasses.fields(cls)}
+        return cls.read({name: read_as(types.get(name, str), value, name) for name, value in given.items() if name not in beside})
 
     def smoke(self) -> Self:
         """The same at a tiny size, for testing that it runs at all."""
@@ -182,7 +184,25 @@ class Setting:
         fields = ((field, getattr(self, field.name)) for field in dataclasses.fields(self))
         return {field.name: value for field, value in fields if value != field.default}
 
+    def consequences(self) -> dict[str, Any]:
+        """The parameters that differ from the defaults and make a difference: in FIX, say, none of a pool."""
+        usual_size_out = dataclasses.replace(self, size_out=None).config().objective.size_out
+        unused = {
+            "classifier_lr momentum classifier_steps prob_historic": self.mode == "FIX",
+            "pool_every pool_size released_pool first_snapshot": self.mode == "FIX" or self.prob_historic == 0,
+            "temperature": self.mask == "sigmoid",
+            "condition_at": self.condition is None,
+            "budget_power": self.budget == 0,
+            "weight_in size_in": self.masked_in is None,
+            "weight_out size_out": self.masked_out is None,
+            "size_out": self.size_out == usual_size_out,
+            "infill_sides": self.infill == "mean",
+            "steps": self.passes is not None,
+        }
+        left_out = {name for names, applies in unused.items() if applies for name in names.split()}
+        return {name: value for name, value in self.changes().items() if name not in left_out}
+
     def address(self) -> str:
-        """Sixteen hex digits: the same for equal settings under equal code, and for nothing else."""
-        content = json.dumps([dataclasses.asdict(self), code_hash()], sort_keys=True)
+        """Sixteen hex digits: the same for settings that come to the same under one version of the numbers, for no others."""
+        content = json.dumps([self.consequences(), VERSION], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]

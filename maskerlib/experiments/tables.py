@@ -17,16 +17,17 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from maskerlib.experiments.code import code_hash
-from maskerlib.experiments.grid import NOTEBOOK, Table, unique
-from maskerlib.experiments.results import make_table, paired, rows_record
+from maskerlib.experiments.committed import rows_record
+from maskerlib.experiments.grid import NOTEBOOK, Table
+from maskerlib.experiments.results import make_table, missing_runs, paired
+from maskerlib.experiments.version import VERSION
 from maskerlib.files import read_json
 from maskerlib.notebooks import project_root, run_notebook
 
 __all__ = ["STATES", "Results", "read_results", "rerun", "state", "verdict"]
 
-STATES = ("current", "other code", "other rows", "none")
-"""What the files of a table can be: made of its rows by this training code, by another one, of other rows, or not made."""
+STATES = ("current", "other version", "other rows", "none")
+"""What the files of a table can be: made of its rows by training of this version, of another one, of other rows, or not made."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Results:
 
     summary, paired, seeds: the three CSV files.
     maps: {(setting, mode): (h, 8 w) uint8}, masks of the first eight validation scenes of the first seed, side by side.
-    record: the JSON file: question, baseline, rows with their parameters, command, code, environments.
+    record: the JSON file: question, baseline, rows with their parameters, command, version, environments.
     """
 
     summary: pd.DataFrame
@@ -107,24 +108,23 @@ def read_results(name: str, folder: str | Path | None = None) -> Results:
 
 def state(table: Table, folder: Path) -> str:
     """Which of `STATES` the files of `table` in `folder` are in. Raises ValueError for a damaged record."""
-    path = folder / f"{table.name}.json"
-    if not path.is_file():
+    files = [folder / f"{table.name}{end}" for end in (".json", ".csv", "_paired.csv", "_seeds.csv", "_maps.png")]
+    if not all(path.is_file() for path in files):
         return "none"
-    record = read_json(path)
+    record = read_json(files[0])
     if record.get("rows") != rows_record(table) or record.get("baseline") != table.baseline:
         return "other rows"
-    return "current" if record.get("code") == code_hash() else "other code"
+    return "current" if record.get("version") == VERSION else "other version"
 
 
-def rerun(table: Table, runs: Path, into: Path, *, device: str = "", timeout: float = 3600) -> Results:
-    """Make the runs of a table that are not finished in `runs`, one after the other, then its files in `into`, and read them.
+def rerun(table: Table, runs: Path, into: Path, *, device: str = "", timeout: float | None = None) -> Results:
+    """Make the runs of a table that neither `runs` nor `into` knows, one by one, then its files in `into`, and read them.
 
     Every run is `notebooks/experiment.ipynb`, executed by papermill, as in `make experiments`, which does several at a time.
     """
-    for address, run in unique(list(table.runs())).items():
-        if not (runs / address / "metrics.json").is_file():
-            values = run.setting.changes() | {"folder": str(runs / address), "profile": "default", "device": device}
-            run_notebook(project_root() / NOTEBOOK, runs / address / "run.ipynb", values, timeout)
+    for address, run in missing_runs(table, runs, into).items():
+        values = run.setting.changes() | {"folder": str(runs / address), "profile": "default", "device": device}
+        run_notebook(project_root() / NOTEBOOK, runs / address / "run.ipynb", values, timeout)
     make_table(table, runs, into)
     return read_results(table.name, into)
 

@@ -1,0 +1,195 @@
+"""One photograph explained: a map of any method, and what the classifier says of what the map keeps and of what it leaves.
+
+    classifier = classifier_named("efficientnet-lite0")
+    picture = explanation_picture(explain(read_photo("chelsea"), classifier, method_named("optimise", classifier)))
+
+`python -m maskerlib explain` does this for files and folders.
+"""
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn import functional as F
+
+from maskerlib import plots
+from maskerlib.asking import ask, explained_by
+from maskerlib.classifiers import Classifier, frozen
+from maskerlib.doors import as_targets, check_images
+from maskerlib.framing import fit
+from maskerlib.gradients import gradient, guided_backprop, integrated_gradients, smooth_grad
+from maskerlib.images import read_image
+from maskerlib.listing import list_folder
+from maskerlib.masks import area, masked_in, masked_out
+from maskerlib.optimise import mask_method
+from maskerlib.photos import PHOTOGRAPHS, Photos
+from maskerlib.references import Method, centre_box, grad_cam, random_map
+
+__all__ = [
+    "METHODS",
+    "Explanation",
+    "explain",
+    "explanation_picture",
+    "find_photos",
+    "method_named",
+    "output_paths",
+    "read_photo",
+]
+
+METHODS: dict[str, tuple[Callable[[int, bool], Method], str]] = {
+    "optimise": (lambda seed, bar: mask_method(seed=seed, progress=bar), "one mask per image, by gradient descent"),
+    "gradient": (lambda seed, bar: gradient(), "the gradient of the logit"),
+    "smooth-grad": (lambda seed, bar: smooth_grad(seed=seed), "the mean gradient of noisy copies"),
+    "guided-backprop": (lambda seed, bar: guided_backprop(), "guided backpropagation"),
+    "integrated-gradients": (lambda seed, bar: integrated_gradients(), "integrated gradients"),
+    "grad-cam": (lambda seed, bar: grad_cam(), "Grad-CAM of the last layer named"),
+    "centre-box": (lambda seed, bar: centre_box(), "a box in the middle, whatever the photo"),
+    "random": (lambda seed, bar: random_map(seed), "noise, whatever the photo"),
+}
+"""{name: (what makes the method of a seed, with a bar or without; what it draws)}; a trained masker is "masker:FOLDER"."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `explain` found of one photograph.
+
+    photo: (channels, H, W) in [0, 1], as it was given.  size: (h, w) at which the classifier saw it.
+    saliency: (1, h, w) in [0, 1].
+    target, class_name: the class that is explained.
+    whole, kept, left: the probability of that class in the photograph, masked-in and masked-out.
+    mean: (1, channels, 1, 1), the colour that hides.
+    """
+
+    photo: Tensor
+    saliency: Tensor
+    target: int
+    class_name: str
+    whole: float
+    kept: float
+    left: float
+    mean: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the map."""
+        return self.saliency.shape[-2], self.saliency.shape[-1]
+
+
+def method_named(name: str, classifier: Classifier, *, seed: int = 0, progress: bool = False) -> Method:
+    """The method called `name`: one of `METHODS`, or "masker:FOLDER" for what `train_masker` left in a folder.
+
+    Raises ValueError for an unknown name; for a folder as `maskerlib.training.load_trained` does.
+    """
+    kind, colon, folder = name.partition(":")
+    if colon and kind == "masker":
+        from maskerlib.training import load_trained  # what training needs takes time to import
+
+        return load_trained(folder, classifier)
+    if name not in METHODS:
+        raise ValueError(f"there is no method {name!r}; choose {', '.join(METHODS)} or masker:FOLDER")
+    return METHODS[name][0](seed, progress)
+
+
+def find_photos(given: Iterable[str | Path]) -> tuple[list[str | Path], int]:
+    """The photographs meant by paths of images and folders and names of `maskerlib.photos.PHOTOGRAPHS`, in order.
+
+    Returns them, and how many files and folders inside the folders given were left out, as they are no images by their names.
+    No file is read. Raises FileNotFoundError for what is neither a path nor a name, ValueError where no photograph is left.
+    """
+    found: list[str | Path] = []
+    left_out = 0
+    for item in given:
+        path = Path(item)
+        if path.is_dir():
+            listing = list_folder(path)
+            found += listing.images
+            left_out += len(listing.folders) + len(listing.left_out)
+        elif path.exists():
+            found.append(path)
+        elif item in PHOTOGRAPHS:
+            found.append(item)
+        else:
+            raise FileNotFoundError(f"{item}: no such image or folder; give a path, or one of {', '.join(PHOTOGRAPHS)}")
+    if not found:
+        raise ValueError("0 photographs in what was given; give the path of an image, or of a folder that holds images")
+    return found, left_out
+
+
+def read_photo(item: str | Path, channels: int = 3) -> Tensor:
+    """One of what `find_photos` found, (channels, H, W) float32 in [0, 1]; errors as for `maskerlib.images.read_image`."""
+    if isinstance(item, str) and item in PHOTOGRAPHS:
+        return Photos(item, channels=channels).whole(0).image
+    return read_image(item, channels)
+
+
+def output_paths(photos: Iterable[str | Path], folder: str | Path, suffix: str = ".png") -> list[Path]:
+    """Where the picture of each goes: its name with `suffix`, in `folder`; equal names get a number: cat.png, cat-2.png."""
+    taken: set[str] = set()
+    paths = []
+    for photo in photos:
+        stem = Path(photo).stem
+        names = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+        name = next(name for name in names if name.casefold() not in taken)
+        taken.add(name.casefold())
+        paths.append(Path(folder) / f"{name}{suffix}")
+    return paths
+
+
+def explain(
+    photo: Tensor,
+    classifier: Classifier,
+    method: Method,
+    target: int | str | None = None,
+    size: int | tuple[int, int] | None = None,
+) -> Explanation:
+    """Ask a method about one photograph, and the classifier about what its map keeps and leaves.
+
+    A masker that carries a classifier is asked about that one. What is hidden is painted with `classifier.mean`.
+
+    Args:
+        photo: (channels, H, W) in [0, 1], of any size; scaled to cover `size` and cropped at the centre.
+        target: the class to explain, by number or name; None is the one that the classifier predicts.
+        size: pixels per side, or (height, width); None is the classifier's `input_size`.
+
+    Raises ValueError as `maskerlib.doors` does for images and targets, and as `maskerlib.asking.ask` for what methods return.
+    """
+    classifier = explained_by(method, classifier)
+    image = fit(photo, classifier.input_size if size is None else size)[0]
+    images = check_images(image[None], classifier).to(classifier.mean.device)
+    with frozen(classifier), torch.no_grad():
+        targets = as_targets(target, classifier(images), classifier)
+    saliency = ask("method", method, images, targets, classifier, "fp32")
+    with frozen(classifier), torch.no_grad():
+        views = (images, masked_in(images, saliency, classifier.mean), masked_out(images, saliency, classifier.mean))
+        answers = [float(classifier.log_probability(classifier(view), targets).exp()) for view in views]
+    number = int(targets[0])
+    return Explanation(
+        photo, saliency[0].cpu(), number, classifier.class_name(number), *answers, classifier.mean.cpu()
+    )
+
+
+def explanation_picture(found: Explanation, footer: str = "", *, pixels: int = 448) -> Figure:
+    """The photograph, its map, and both views, with the probability of the class under each.
+
+    The views are drawn from the photograph itself, at `pixels` along the shorter side, where that is more than the classifier
+    saw; the probabilities are those of what it saw.
+    """
+    short = min(found.size)
+    scale = max(1.0, min(pixels, *found.photo.shape[1:]) / short)
+    size = (round(found.size[0] * scale), round(found.size[1] * scale))
+    image = fit(found.photo, size)[0][None]
+    saliency = F.interpolate(found.saliency[None], size, mode="bilinear", align_corners=False)
+    mean = found.mean.to(image)
+    views = [image, masked_in(image, saliency, mean), masked_out(image, saliency, mean)]
+    return plots.explanation(
+        *(view[0] for view in views),
+        saliency[0],
+        class_name=found.class_name,
+        probabilities=(found.whole, found.kept, found.left),
+        share=float(area(found.saliency[None])),
+        footer=footer,
+    )

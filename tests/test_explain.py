@@ -1,0 +1,220 @@
+"""Photographs explained, from Python and from the command line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import SIZE, Squares, tiny_classifier
+
+from maskerlib import __main__ as command
+from maskerlib import zoo
+from maskerlib.config import MaskerConfig
+from maskerlib.explain import METHODS, explain, explanation_picture, find_photos, method_named, output_paths, read_photo
+from maskerlib.references import centre_box
+from maskerlib.training import train_masker
+
+
+def half(images, targets, classifier):
+    """The left half of each image."""
+    maps = torch.zeros(len(images), 1, *images.shape[-2:])
+    maps[..., : maps.shape[-1] // 2] = 1
+    return maps
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """A folder with three photos, one of them broken, and a text."""
+    folder = tmp_path / "my_photos"
+    folder.mkdir()
+    for index, name in enumerate(("a.png", "b.jpg")):
+        pixels = (Squares(4).images[index].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+        Image.fromarray(pixels).resize((40, 30)).save(folder / name)
+    (folder / "broken.png").write_bytes(b"no image")
+    (folder / "readme.txt").write_text("words")
+    return folder
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """The command line explains the tiny classifier, whatever its name."""
+    monkeypatch.setattr(zoo, "classifier_named", lambda name, **options: tiny_classifier())
+
+
+class TestExplain:
+    def test_the_numbers_are_those_of_the_views(self):
+        classifier, photo = tiny_classifier(), Squares(4).images[1]
+        found = explain(photo, classifier, half)
+        mask = half(photo[None], None, None)
+        hidden = classifier.mean
+        with torch.no_grad():
+            logits = classifier(photo[None])
+            target = int(logits.argmax())
+            answers = [
+                float(classifier(view).softmax(dim=1)[0, target])
+                for view in (photo[None], mask * photo + (1 - mask) * hidden, (1 - mask) * photo + mask * hidden)
+            ]
+        assert (found.target, found.class_name) == (target, classifier.class_names[target])
+        assert [found.whole, found.kept, found.left] == pytest.approx(answers, abs=1e-6)
+        assert torch.equal(found.saliency, mask[0]) and found.size == (SIZE, SIZE)
+
+    def test_a_class_by_name_or_number_and_another_size(self):
+        classifier, photo = tiny_classifier(), torch.rand(3, 50, 80)
+        named, numbered = (explain(photo, classifier, half, target=target, size=24) for target in ("Blue", 2))
+        assert named.target == numbered.target == 2 and named.whole == numbered.whole
+        assert named.saliency.shape == (1, 24, 24)
+        with pytest.raises(ValueError, match="'blu' is no class of tiny; near ones: blue"):
+            explain(photo, classifier, half, target="blu")
+
+    def test_a_masker_is_asked_about_its_own_classifier(self, tmp_path):
+        classifier = tiny_classifier()
+        config = MaskerConfig(mode="CA", steps=2, batch_size=4, layers=("stem", "stage"), classifier_lr=1.0)
+        trained = train_masker(classifier, Squares(8), config, folder=tmp_path / "run", progress=False)
+        method = method_named(f"masker:{tmp_path / 'run'}", classifier)
+        photo = Squares(4).images[0]
+        found = explain(photo, classifier, method, target=0)
+        with torch.no_grad():
+            assert found.whole == pytest.approx(float(trained.classifier(photo[None]).softmax(dim=1)[0, 0]), abs=1e-6)
+            assert found.whole != pytest.approx(float(classifier(photo[None]).softmax(dim=1)[0, 0]), abs=1e-6)
+
+    @pytest.mark.parametrize("name", METHODS)
+    def test_every_method_by_name(self, name):
+        found = explain(Squares(4).images[0], tiny_classifier(), method_named(name, tiny_classifier(), seed=1))
+        assert found.saliency.shape == (1, SIZE, SIZE) and found.saliency.max() > 0
+
+    def test_an_unknown_method_is_answered_with_the_known(self):
+        with pytest.raises(ValueError, match="no method 'lime'; choose optimise, gradient, .* or masker:FOLDER"):
+            method_named("lime", tiny_classifier())
+
+    def test_the_picture_says_what_was_found_and_is_drawn_from_the_photo_itself(self):
+        photo = torch.rand(3, 60, 80)
+        found = explain(photo, tiny_classifier(), centre_box(), target=0)
+        figure = explanation_picture(found, "who made it")
+        texts = [text.get_text() for text in figure.texts]
+        assert texts[0] == f"red: {found.whole:.0%}".replace("%", " %") and texts[-1] == "who made it"
+        assert texts[1] == f"covers {found.saliency.mean():.0%} of the photo".replace("%", " %")
+        assert figure.axes[0].images[0].get_array().shape == (60, 60, 3)
+
+
+class TestPhotos:
+    def test_files_folders_and_names_in_order(self, photos):
+        found, left_out = find_photos([str(photos / "b.jpg"), str(photos), "chelsea"])
+        assert [Path(each).name for each in found] == ["b.jpg", "a.png", "b.jpg", "broken.png", "chelsea"] and left_out == 1
+        assert read_photo("chelsea").shape == (3, 300, 451) and read_photo(found[0]).shape == (3, 30, 40)
+
+    def test_what_is_not_there_is_named(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="chelsee: no such image or folder; give a path, or one of astronaut"):
+            find_photos(["chelsee"])
+        with pytest.raises(ValueError, match="0 photographs"):
+            find_photos([tmp_path])
+
+    def test_pictures_of_equal_names_do_not_replace_each_other(self):
+        paths = output_paths(["x/cat.png", "y/cat.jpg", "cat-2.png", "Cat.png", "chelsea"], "out")
+        assert [path.name for path in paths] == ["cat.png", "cat-2.png", "cat-2-2.png", "Cat-3.png", "chelsea.png"]
+
+
+@pytest.mark.usefixtures("tiny")
+class TestCommand:
+    def test_one_photo_to_one_file(self, photos, tmp_path, capsys):
+        to = tmp_path / "new" / "map.png"
+        arguments = ["explain", str(photos / "a.png"), "--method", "centre-box", "--target", "red", "--output", str(to), "--npy"]
+        assert command.main(arguments) == 0
+        assert sorted(path.name for path in to.parent.iterdir()) == ["map.npy", "map.png"]
+        with Image.open(to) as picture:
+            assert picture.width > 1000 and picture.format == "PNG"
+        saliency = np.load(to.with_suffix(".npy"))
+        assert saliency.shape == (SIZE, SIZE) and saliency.dtype == np.float32 and set(np.unique(saliency)) == {0, 1}
+        out = capsys.readouterr().out
+        assert out.startswith(f"{to}: red ") and "masked-in" in out and out.count("\n") == 1
+        first = to.read_bytes()
+        assert command.main(arguments) == 0 and to.read_bytes() == first
+
+    def test_a_broken_photo_is_named_and_the_others_are_explained(self, photos, tmp_path, capsys):
+        assert command.main(["explain", str(photos), "--method", "random", "--output", str(tmp_path / "out")]) == 1
+        said = capsys.readouterr()
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+        assert "broken.png: not an image" in said.err
+        assert said.err.splitlines()[-1] == "2 explained, 1 skipped, 1 left out that are no images"
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["nowhere.png"], "nowhere.png: no such image or folder"),
+            (["PHOTO", "--method", "lime"], "no method 'lime'"),
+            (["PHOTO", "--method", "masker:nowhere"], "nowhere"),
+            (["PHOTO", "--target", "purple"], "'purple' is no class of tiny"),
+            (["PHOTO", "--target", "9"], "target 9 is no class of tiny"),
+            (["PHOTO", "--device", "abacus"], "abacus"),
+            (["PHOTO", "PHOTO", "--output", "one.png"], "one.png is one file for 2 photos"),
+            (["PHOTO", "--output", "PHOTO/below/it"], "cannot be written to"),
+        ],
+    )
+    def test_mistakes_are_one_line_and_nothing_is_written(self, arguments, message, photos, capsys, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        photo = str(photos / "a.png")
+        assert command.main(["explain", *(text.replace("PHOTO", photo) for text in arguments)]) == 2
+        said = capsys.readouterr()
+        assert said.err.startswith("error: ") and message in said.err and said.err.count("\n") == 1 and not said.out
+        assert sorted(path.name for path in tmp_path.rglob("*.png")) == ["a.png", "broken.png"]
+
+    @pytest.mark.parametrize("arguments", [[], ["explain", "x", "--size", "0"], ["explain", "x", "--size", "big"], ["show"]])
+    def test_arguments_that_do_not_parse(self, arguments, capsys):
+        with pytest.raises(SystemExit) as left:
+            command.main(arguments)
+        assert left.value.code == 2 and "usage: maskerlib" in capsys.readouterr().err
+
+    def test_a_method_that_does_not_suit_ends_with_one_line(self, photos, tmp_path, capsys, monkeypatch):
+        monkeypatch.setitem(METHODS, "random", (lambda seed, bar: lambda images, targets, classifier: images, ""))
+        assert command.main(["explain", str(photos / "a.png"), "--method", "random", "--output", str(tmp_path / "out")]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("error: ") and "expected a tensor" in said and said.count("\n") == 1
+        assert not list((tmp_path / "out").iterdir())
+
+    def test_ctrl_c_is_one_line(self, photos, tmp_path, capsys, monkeypatch):
+        def stopped(images, targets, classifier):
+            raise KeyboardInterrupt
+
+        monkeypatch.setitem(METHODS, "random", (lambda seed, bar: stopped, ""))
+        assert command.main(["explain", str(photos / "a.png"), "--method", "random", "--output", str(tmp_path / "out")]) == 130
+        assert capsys.readouterr().err == "interrupted after 0 pictures\n"
+
+    def test_the_list_names_everything(self, capsys):
+        assert command.main(["explain", "--list"]) == 0
+        out = capsys.readouterr().out
+        assert all(name in out for name in (*METHODS, "masker:FOLDER", *zoo.NAMES))
+
+
+def test_help_is_there_at_once_and_importing_the_package_loads_nothing():
+    script = (
+        "import sys, maskerlib, maskerlib.__main__ as c\n"
+        "try: c.main(['explain', '--help'])\n"
+        "except SystemExit: print([name for name in ('torch', 'numpy', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]" and "usage: maskerlib explain" in done.stdout
+
+
+def test_the_console_script_is_this_command():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"maskerlib": f"{command.__name__}:{command.main.__name__}"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals differ")
+def test_ctrl_c_while_modules_are_loaded_is_one_line(tmp_path):
+    script = (
+        "import sys, maskerlib.__main__ as c; print('ready', flush=True);"
+        f"sys.exit(c.main(['explain', 'chelsea', '--output', {str(tmp_path)!r}]))"
+    )
+    started = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert started.stdout.readline() == "ready\n"
+    time.sleep(0.3)
+    started.send_signal(signal.SIGINT)
+    out, err = started.communicate(timeout=120)
+    assert started.returncode == 130 and err == "interrupted after 0 pictures\n" and not out

@@ -1,0 +1,66 @@
+"""What a finished training leaves is loaded once it is whole, and refused by name otherwise."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from maskerlib.files import load_checkpoint, save_checkpoint
+from maskerlib.finished import load_finished, load_weights, save_finished
+
+
+def test_round_trip(tmp_path):
+    weights = nn.Linear(2, 3).state_dict()
+    assert load_finished(None, "net", "run") is None and load_finished(tmp_path, "net", "run") is None
+    save_finished(None, "net", "run", {"weights": weights}, history={}, seed=0)
+    (tmp_path / "checkpoint.pt").touch()
+    save_finished(tmp_path, "net", "run", {"weights": weights}, history={"loss": [1.0]}, seed=0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["history.json", "net.pt", "provenance.json"]
+    (tmp_path / "checkpoint.pt").touch()  # a kill right before it was removed
+    saved = load_finished(tmp_path, "net", "run")
+    assert not (tmp_path / "checkpoint.pt").exists()
+    other = nn.Linear(2, 3)
+    load_weights(other, saved, tmp_path / "net.pt")
+    assert all(torch.equal(value, weights[name]) for name, value in other.state_dict().items())
+
+
+def test_that_of_another_run_is_refused(tmp_path):
+    save_checkpoint(tmp_path / "net.pt", {"run": "other", "weights": {}})
+    with pytest.raises(ValueError, match="holds a finished net of another run .*; use another folder or delete it"):
+        load_finished(tmp_path, "net", "run")
+    assert (tmp_path / "net.pt").exists()
+
+
+@pytest.mark.parametrize("content", [{}, {"weights": None}, {"weights": [1]}])
+def test_one_without_weights_is_named(tmp_path, content):
+    save_checkpoint(tmp_path / "net.pt", {"run": "run", **content})
+    with pytest.raises(ValueError, match=r"net\.pt holds no weights; delete it to start afresh, or copy it again"):
+        load_finished(tmp_path, "net", "run")
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        {},
+        {"weights": None},
+        {"weights": 3},
+        {"weights": {}},
+        {"weights": {"weight": 1, "bias": 2}},
+        {"weights": nn.Linear(3, 2).state_dict()},
+        {"weights": nn.BatchNorm1d(3).state_dict()},
+    ],
+)
+def test_weights_of_another_network_are_named_in_one_line(tmp_path, saved):
+    message = r"net\.pt does not hold the weights of this network \(.*\); copy it again, or delete it to start afresh"
+    with pytest.raises(ValueError, match=message) as caught:
+        load_weights(nn.Linear(2, 3), saved, tmp_path / "net.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path):
+    weights = nn.Linear(2, 3).state_dict()
+    weights["bias"][1] = math.nan
+    save_checkpoint(tmp_path / "net.pt", {"weights": weights})
+    with pytest.raises(ValueError, match=r"weight 'bias' of .*net\.pt holds NaN or infinity; load its weights again"):
+        load_weights(nn.Linear(2, 3), load_checkpoint(tmp_path / "net.pt"), tmp_path / "net.pt")

@@ -61,9 +61,10 @@ def unsure(steps: int, images: int) -> None:
         after = decided(val, trained.classifier).labels
         table = evaluate({mode: trained}, val, classifier, targets="predicted")
         same = float((after == before).float().mean())
+        loss = trained.history.get("clean", [float("nan")])[-1]
         print(
             f"{mode:3s}  LE {table.loc[mode, 'LE']:.3f}  area {table.loc[mode, 'mean']:.3f}  classes predicted afterwards "
-            f"{len(after.unique())}, the same class on {same:.0%}; clean loss {trained.history.get('clean', [float('nan')])[-1]:.3f}",
+            f"{len(after.unique())}, the same class on {same:.0%}; clean loss {loss:.3f}",
             flush=True,
         )
 

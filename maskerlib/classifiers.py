@@ -219,7 +219,9 @@ class Classifier(nn.Module):
             return layout(output)
         try:
             if layer not in self._told:
-                self._told[layer] = Layout(layout) if layout in ("maps", "channels_last") else self._tell(layer)
+                plain = [Layout(layout)] if layout in ("maps", "channels_last") else possible_layouts(tuple(output.shape), size)
+                only = len(plain) == 1 and plain[0].kind != "tokens"  # a grid of tokens is one that a convolution made
+                self._told[layer] = plain[0] if only else self._tell(layer)
             return self._told[layer].maps(output, size)
         except ValueError as error:
             raise RuntimeError(

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+
+# A job that a shell starts in the background inherits that Ctrl-C is ignored, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples on every machine, and no deadline: the first call of an operation may be slow.
 hypothesis.settings.register_profile("maskerlib", deadline=None, derandomize=True)

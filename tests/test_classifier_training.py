@@ -94,10 +94,10 @@ class TestStops:
             train(source=other)
         with pytest.raises(ValueError, match="holds no images"):
             train(source=Subset(Squares(), []))
-        for label in (-1, 4):
+        for label, message in ((-1, "image 5 of the source has no label"), (4, "label 4 of image 5 is none of the 4 classes")):
             source = Squares()
             source.labels[5] = label
-            with pytest.raises(ValueError, match=f"label {label} of image 5 is none of the 4 classes"):
+            with pytest.raises(ValueError, match=message):
                 train(source=source)
 
     def test_nan_is_named(self):

@@ -119,7 +119,7 @@ class TestGate:
     @pytest.mark.parametrize(
         "answer, part",
         [
-            (lambda x, c: x + c[:, :, None, None], "is added"),
+            (lambda x, c: x + c[:, :, None, None], "is added is what an appended channel"),
             (lambda x, c: x * c[:, :, None, None].sigmoid(), "the same at every place"),
             (lambda x, c: x * (x * c[:, :, None, None]).sigmoid(), "gate of its own"),
             (lambda x, c: x * (x * c[:, :, None, None]).mean(dim=1, keepdim=True).sigmoid(), "takes no mean"),

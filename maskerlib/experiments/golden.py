@@ -95,7 +95,7 @@ def golden_run(changes: Mapping[str, Any], cache: Path) -> dict[str, Any]:
         infill = _inpainter(classifier, cache)
     trained = train_masker(classifier, train, config, infill=infill, progress=False)
     told = {"condition": config.condition, "condition_at": config.condition_at}
-    moves["masker"] = summary(masker_for(classifier, config.layers, seed=config.seed, **told), trained.masker)
+    moves["masker"] = summary(masker_for(classifier, config.layers, width=config.width, seed=config.seed, **told), trained.masker)
     if setting.mode == "CA":
         moves["classifier"] = summary(classifier, trained.classifier)
     measured = measure(setting, trained, classifier, val)

@@ -58,6 +58,7 @@ Classifiers:
 
     classifiers          a network, the names of its layers, and what its input and output mean
     networks             what any network is asked for: to stand still, to show what it is wrapped in
+    reading              what the layers of a network return, as maps
     layouts              where the pixels are in what a layer returns
     candidates           which layers of a network can be read
     zoo                  ready-made classifiers, by name

@@ -10,17 +10,27 @@ at once.
 """
 
 import argparse
+import math
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+from unicodedata import category
 
 from maskerlib import __version__
 from maskerlib.interruption import interruptible
 from maskerlib.threads import wait_passively
 
+if TYPE_CHECKING:
+    import torch
+
+    from maskerlib.classifiers import Classifier
+
 __all__ = ["main"]
 
 _FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
+_FOLDER = "explained"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return _shown(" ".join(str(error).split())) or type(error).__name__
+
+
+def _shown(text: str) -> str:
+    """`text` in one line that can be printed, whatever signs the name of a file holds."""
+    odd = ("Cc", "Cs", "Zl", "Zp")
+    return "".join(
+        sign.encode("unicode_escape", "surrogatepass").decode() if category(sign) in odd else sign for sign in text
+    )
 
 
 def _names() -> str:
@@ -80,21 +98,16 @@ class _Job:
 
         from maskerlib.asking import explained_by
         from maskerlib.doors import as_targets
-        from maskerlib.explain import find_photos, method_named, output_paths
-        from maskerlib.files import make_folder
+        from maskerlib.explain import find_photos, method_named
         from maskerlib.zoo import classifier_named
 
         self.options = options
         self.photos, self.left_out = find_photos(options.photos or ["chelsea"])
-        one_file = options.output.suffix.lower() in _FORMATS and not options.output.is_dir()
-        if one_file and len(self.photos) > 1:
-            raise ValueError(f"{options.output} is one file for {len(self.photos)} photos; give a folder as --output")
-        self.outputs = [options.output] if one_file else output_paths(self.photos, options.output)
-        make_folder(self.outputs[0].parent)
-        device = options.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.outputs = _outputs(options, self.photos)
+        device = _device(options.device)
         layers = None if options.layers is None else [name.strip() for name in options.layers.split(",")]
+        if layers is not None and "" in layers:
+            raise ValueError(f"--layers {options.layers!r} holds an empty name; give names with commas between them")
         classifier = classifier_named(options.classifier, weights=options.weights, layers=layers, seed=options.seed)
         self.classifier = classifier.to(device)
         terminal = sys.stderr.isatty()
@@ -104,6 +117,7 @@ class _Job:
         asked = explained_by(self.method, self.classifier)
         self.target = int(options.target) if options.target and options.target.isdecimal() else options.target
         as_targets(self.target, torch.zeros(1, asked.class_count()), asked)
+        _check_size(options.size, asked)
 
     def run(self) -> Iterator[tuple[str, bool]]:
         """For each photo a line, and whether there is a picture of it; a photo that cannot be read is none."""
@@ -121,7 +135,12 @@ class _Job:
             except (ValueError, OSError, MemoryError) as error:
                 yield f"skipped: {_line(error)}", False
                 continue
-            found = explain(photo, self.classifier, self.method, self.target, self.options.size)
+            try:
+                found = explain(photo, self.classifier, self.method, self.target, self.options.size)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_of_memory(error):
+                    raise
+                raise MemoryError(f"{item}: there is too little memory to explain it; give a smaller --size") from None
             seen = "x".join(map(str, found.size))
             footer = f"classifier {self.classifier.name} at {seen} pixels, method {self.options.method}"
             save_figure(explanation_picture(found, footer), path)
@@ -129,7 +148,87 @@ class _Job:
                 with atomic_path(path.with_suffix(".npy")) as partial:
                     np.save(partial, found.saliency[0].numpy())
             numbers = f"{found.whole:.1%} whole, {found.kept:.1%} masked-in, {found.left:.1%} masked-out"
-            yield f"{path}: {found.class_name} {numbers}", True
+            yield _shown(f"{path}: {found.class_name} {numbers}"), True
+
+
+def _outputs(options: argparse.Namespace, photos: Sequence[str | Path]) -> list[Path]:
+    """Where the picture of each photo goes. Nothing is made, and what may not be written there is refused.
+
+    A file that --output names is replaced, and so are those in the folder of the default; others only with --force.
+    """
+    from maskerlib.explain import check_outputs, output_paths
+    from maskerlib.files import make_folder
+    from maskerlib.listing import is_image_name
+
+    if not options.output.strip():
+        raise ValueError(f"--output {options.output!r} is empty; give a file or a folder, or leave it out for {_FOLDER}/")
+    output = Path(options.output)
+    suffix = output.suffix.lower()
+    file = not _is_folder(output) and not options.output.endswith(("/", "\\"))
+    one_file = file and suffix in _FORMATS
+    if file and not one_file and (is_image_name(output) or suffix == ".npy"):
+        raise ValueError(f"--output {output}: expected a folder, or a file with one of {', '.join(_FORMATS)}")
+    if one_file and len(photos) > 1:
+        raise ValueError(f"{output} is one file for {len(photos)} photos; give a folder as --output")
+    paths = [output] if one_file else output_paths(photos, output)
+    arrays = [path.with_suffix(".npy") for path in paths] if options.npy else []
+    replace = options.force or output == Path(_FOLDER)
+    check_outputs(photos, paths, replace=replace or one_file)
+    check_outputs(photos, arrays, replace=replace or (one_file and output.exists()))  # beside its picture it is ours
+    folder = paths[0].absolute().parent
+    make_folder(next(each for each in (folder, *folder.parents) if each.exists()))  # makes none: it tries to write
+    return paths
+
+
+def _is_folder(path: Path) -> bool:
+    from maskerlib.explain import path_status
+
+    there = path_status(path)
+    return there is not None and stat.S_ISDIR(there.st_mode)
+
+
+def _device(name: str) -> "torch.device":
+    """The device called `name`; ValueError for one that is not there."""
+    import torch
+
+    there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(1, device=name).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError, ValueError):
+        raise ValueError(f"--device {name!r} is not on this machine; choose auto, {', '.join(there)}") from None
+    return torch.device(name)
+
+
+def _check_size(size: int | None, classifier: "Classifier") -> None:
+    """ValueError for a size at which the classifier gives no answer, or one of more pixels than any photo may have."""
+    import torch
+    from PIL import Image
+
+    if size is None or (size, size) == classifier.input_size:
+        return
+    mend = f"leave --size out for its own, {'x'.join(map(str, classifier.input_size))}"
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and size**2 > most:
+        raise ValueError(f"--size {size} is more than {math.isqrt(most)}, the most that is read of a photo; {mend}")
+    try:
+        with torch.no_grad():
+            classifier(torch.zeros(1, classifier.channels, size, size, device=classifier.mean.device))
+    except (RuntimeError, AssertionError, ValueError, MemoryError) as error:
+        small = size < min(classifier.input_size)
+        reason = "is too small for" if small else "does not suit"
+        if _is_of_memory(error):
+            reason = "takes more memory than there is with"
+        raise ValueError(f"--size {size} {reason} {classifier.name}; {mend}") from None
+
+
+def _is_of_memory(error: BaseException) -> bool:
+    """Whether a computer or a GPU had too little memory: PyTorch says the former by a RuntimeError."""
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -150,7 +249,8 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--size", type=_positive, help="pixels per side that the classifier sees (its own)")
     explain.add_argument("--layers", help="layers to read, with commas between them (those of the classifier)")
     explain.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps; auto takes a GPU where there is one")
-    explain.add_argument("--output", type=Path, default=Path("explained"), help="file or folder (%(default)s/)")
+    explain.add_argument("--output", default=_FOLDER, help="file or folder (%(default)s/)")
+    explain.add_argument("--force", action="store_true", help="replace files in a folder given as --output")
     explain.add_argument("--npy", action="store_true", help="write the map as well, (H, W) float32 in [0, 1]")
     explain.add_argument("--seed", type=int, default=0, help="of whatever is drawn at random (%(default)s)")
     explain.add_argument("--list", action="store_true", help="list methods and classifiers, and do nothing")

@@ -4,6 +4,8 @@
 numbers of the method that drew them.
 """
 
+import functools
+import types
 from typing import Any
 
 import torch
@@ -38,7 +40,12 @@ _REDUCE = (
 
 
 def explained_by(method: object, classifier: Classifier) -> Classifier:
-    """The classifier that a method carries (attribute `classifier`, as `maskerlib.training.Trained` has), or the one given."""
+    """The classifier that a method carries (attribute `classifier`, as `maskerlib.training.Trained` has), or the one given.
+
+    It is found behind functools.partial and a bound method, and not in a lambda: name it in `explained=` there.
+    """
+    while isinstance(method, functools.partial | types.MethodType):
+        method = method.func if isinstance(method, functools.partial) else method.__self__
     carried = getattr(method, "classifier", None)
     return carried if isinstance(carried, Classifier) else classifier
 

@@ -93,7 +93,7 @@ def train_classifier(
     folder = Path(folder) if folder is not None else None
     run = json.dumps([dataclasses.asdict(config), classifier.fingerprint(), *source_identity(source)])
     device = torch.device(device) if device is not None else classifier.mean.device
-    learner = classifier.copied().to(device).to(memory_format=torch.channels_last).train().requires_grad_(True)
+    learner = classifier.copied().to(device).to(memory_format=classifier.memory_format).train().requires_grad_(True)
     if (saved := load_finished(folder, "classifier", run)) is not None:
         load_weights(learner, saved, folder / "classifier.pt")
         return learner.eval().requires_grad_(False)
@@ -114,7 +114,7 @@ def train_classifier(
     )
 
     def step(number: int, batch: Batch) -> dict[str, float]:
-        images = batch.images.to(device, memory_format=torch.channels_last)
+        images = batch.images.to(device, memory_format=classifier.memory_format)
         images = random_crop_flip(images, stream(config.seed, "augment", number), scale=config.crop_scale)
         if number < config.small * steps:
             images = F.interpolate(images, scale_factor=2 / 3, mode="bilinear", antialias=True)
@@ -171,6 +171,6 @@ def accuracy(classifier: Classifier, source: Source, *, batch_size: int = 250, p
     with frozen(classifier), torch.inference_mode(), autocast(precision, device):
         for batch in batches(source, batch_size):
             images = check_images(batch.images, classifier, batch.names)
-            logits = classifier(images.to(device, memory_format=torch.channels_last))
+            logits = classifier(images.to(device, memory_format=classifier.memory_format))
             right += int(classifier.right(logits, batch.labels.to(device)).sum())
     return right / len(source)

@@ -8,7 +8,6 @@ Images are in [0, 1] everywhere in this library; the wrapper normalises. Hiding 
 paper does, is therefore the same as painting it with `classifier.mean`.
 """
 
-import contextlib
 import copy
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from maskerlib.files import hash_tensors
-from maskerlib.layouts import LAYOUTS, Layout, first_tensor, noted_shapes, possible_layouts
-from maskerlib.networks import frozen, outline, unwrapped
+from maskerlib.layouts import LAYOUTS, Layout, first_tensor
+from maskerlib.networks import frozen, load_state, outline, parts, unwrapped
+from maskerlib.reading import LayerReading
 
 __all__ = ["HEADS", "Classifier", "frozen", "unwrapped"]
 
@@ -27,7 +27,7 @@ HEADS = ("softmax", "sigmoid")
 """What the logits mean: one class of several, or for each class its own yes or no."""
 
 
-class Classifier(nn.Module):
+class Classifier(LayerReading):
     """A network with its layers by name, its normalisation and its classes.
 
     Args:
@@ -92,18 +92,19 @@ class Classifier(nn.Module):
         self.output = output
         self.layouts = dict(layouts or {})
         self._told: dict[str, Layout] = {}
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+        self._statistics = (tuple(map(float, mean)), tuple(map(float, std)))
+        kind = torch.float64 if self._kind(network) == torch.float64 else torch.float32
+        self.register_buffer("mean", torch.tensor(mean, dtype=kind).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=kind).view(1, -1, 1, 1))
 
-    @property
-    def channels(self) -> int:
-        """Channels of the images that the network takes."""
-        return self.mean.shape[1]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The kind of number that the network computes in."""
-        return next((weight.dtype for weight in self.network.parameters() if weight.is_floating_point()), self.mean.dtype)
+    def _apply(self, *arguments: Any, **options: Any) -> "Classifier":
+        """As of every module; statistics that become float64 are those that were given, not their float32 roundings."""
+        before = self.mean.dtype
+        super()._apply(*arguments, **options)
+        if self.mean.dtype == torch.float64 != before:
+            for buffer, values in zip((self.mean, self.std), self._statistics, strict=True):
+                buffer.copy_(torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1))
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, C) of images (B, channels, H, W) in [0, 1]: float64 of a float64 network, else float32.
@@ -125,8 +126,8 @@ class Classifier(nn.Module):
             raise ValueError(
                 f"{self.name} returns no logits but {error}; say where they are with output=lambda returned: ..."
             ) from None
-        if logits.dim() == 1 and len(images) == len(logits):
-            logits = logits[:, None]
+        if logits.dim() < 2 and logits.numel() == len(images):  # one logit, squeezed
+            logits = logits.reshape(-1, 1)
         if logits.dim() != 2 or len(logits) != len(images):
             raise ValueError(
                 f"{self.name} returns {tuple(logits.shape)} for {len(images)} images, expected logits (B, classes); pool "
@@ -161,137 +162,45 @@ class Classifier(nn.Module):
         logits, labels = self.decision(logits, targets)
         return logits.argmax(dim=1) == labels
 
-    def module(self, layer: str) -> nn.Module:
-        """The module called `layer`, whatever the network is wrapped in. Raises ValueError, with near names, for none."""
-        known = dict(unwrapped(self.network).named_modules())
-        if layer not in known or not layer:
-            suggested = self.layers or difflib.get_close_matches(str(layer), known, n=3) or outline(known)
-            raise ValueError(f"layer {layer!r} is not in {self.name}; it suggests {', '.join(suggested)}")
-        return known[layer]
-
-    def outputs(self, images: Tensor, layers: Sequence[str] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """One forward pass: the logits (B, C), and what `layers` return, as it is and with its graph.
-
-        `as_maps` makes maps of the outputs. Raises RuntimeError when a layer's output is overwritten in place by the module after
-        it, is no tensor, or when the layer did not run.
-        """
-        names = self.layers if layers is None else tuple(layers)
-        seen: dict[str, Tensor] = {}
-        versions: dict[str, int] = {}
-
-        def remember(name: str):
-            def hook(module: nn.Module, inputs: object, output: object) -> None:
-                try:
-                    seen[name] = first_tensor(output, "last_hidden_state")
-                except TypeError as error:
-                    where = f"layer {name!r} of {self.name}"
-                    raise RuntimeError(f"{where} returns no tensor but {error}; name another layer") from None
-                versions[name] = seen[name]._version
-
-            return hook
-
-        handles = [self.module(name).register_forward_hook(remember(name)) for name in names]
-        try:
-            # Tensors made in inference mode count no versions, and the overwriting below could not be seen.
-            gradients = torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
-            with torch.inference_mode(False), torch.set_grad_enabled(gradients):
-                logits = self._logits(unwrapped(self.network), images)  # a compiled network would run past the hooks
-        finally:
-            for handle in handles:
-                handle.remove()
-        for name in names:
-            if name not in seen:
-                raise RuntimeError(f"layer {name!r} of {self.name} did not run in the forward pass; name another layer")
-            if seen[name]._version != versions[name]:
-                raise RuntimeError(
-                    f"the output of layer {name!r} of {self.name} is overwritten in place by the module after it; "
-                    "name that module instead, or build it with inplace=False"
-                )
-        return logits, seen
-
-    def as_maps(self, layer: str, output: Tensor, size: tuple[int, int]) -> Tensor:
-        """What `layer` returned for images of `size` (H, W), or a gradient of that shape, as maps (B, channels, h, w).
-
-        Raises RuntimeError where its layout cannot be told and is not among `layouts`.
-        """
-        layout = self.layouts.get(layer)
-        if callable(layout):
-            return layout(output)
-        try:
-            if layer not in self._told:
-                plain = [Layout(layout)] if layout in ("maps", "channels_last") else possible_layouts(tuple(output.shape), size)
-                only = len(plain) == 1 and plain[0].kind != "tokens"  # a grid of tokens is one that a convolution made
-                self._told[layer] = plain[0] if only else self._tell(layer)
-            return self._told[layer].maps(output, size)
-        except ValueError as error:
-            raise RuntimeError(
-                f"layer {layer!r} of {self.name} does not return maps: {error}; name another layer, or say how its output "
-                f"(B, channels, h, w) is to be read with layouts={{{layer!r}: 'maps', 'channels_last', 'tokens' or a function}}"
-            ) from None
-
-    def _tell(self, layer: str) -> Layout:
-        """The layout of a layer, from a pass over a blank image; over one of half the width as well where that leaves two."""
-        found = self._readings(layer, self.input_size)
-        if len(found) > 1:
-            with contextlib.suppress(Exception):  # a network for images of one size alone
-                kinds = [layout.kind for layout in self._readings(layer, (self.input_size[0], self.input_size[1] // 2))]
-                found = [layout for layout in found if layout.kind in kinds]
-        if len(found) != 1:
-            raise ValueError(f"its output {'may lie in two ways' if found else 'has no grid in the proportions of the image'}")
-        return found[0]
-
-    def _readings(self, layer: str, size: tuple[int, int]) -> list[Layout]:
-        with frozen(self), torch.no_grad(), noted_shapes(unwrapped(self.network), self.module(layer)) as (shapes, grids):
-            self.outputs(self._blank(size), [])
-        if not shapes:
-            raise RuntimeError(f"layer {layer!r} of {self.name} did not run in the forward pass; name another layer")
-        return possible_layouts(shapes[-1], size, grids)
-
-    def _blank(self, size: tuple[int, int] | None = None) -> Tensor:
-        return self.mean.new_zeros(1, self.channels, *(size or self.input_size))
-
-    def activations(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """One forward pass: the logits (B, C) and the outputs of `layers` as maps, detached: {name: (B, channels, h, w)}.
-
-        The activations never carry a gradient (Phang et al., section 3): a masker that reads them cannot change the
-        classifier through them. The logits do, when gradients are on.
-
-        Raises RuntimeError as `outputs` and `as_maps` do.
-        """
-        logits, seen = self.outputs(images)
-        maps = {name: self.as_maps(name, output.detach(), images.shape[-2:]) for name, output in seen.items()}
-        half = self.dtype in (torch.half, torch.bfloat16)
-        return logits, {name: each.float() if half else each for name, each in maps.items()}
-
-    def layer_channels(self) -> dict[str, int]:
-        """Channels of each layer in `layers`, found by one pass over a blank image; the state is left as it was."""
-        with frozen(self), torch.no_grad():
-            return {name: output.shape[1] for name, output in self.activations(self._blank())[1].items()}
-
     def class_count(self) -> int:
         """How many classes there are, found by one pass over a blank image; the state is left as it was."""
         with frozen(self), torch.no_grad():
             return self(self._blank()).shape[1]
 
     def weights(self) -> dict[str, Tensor]:
-        """The state dict under canonical names: those that the network has without any wrapper."""
-        inside = {f"network.{name}": value for name, value in unwrapped(self.network).state_dict().items()}
-        return inside | {"mean": self.mean, "std": self.std}
+        """The tensors of the state dict under canonical names: those that they have without any wrapper."""
+        inside = parts(unwrapped(self.network).state_dict())
+        return {f"network.{name}": value for name, value in inside.items()} | {"mean": self.mean, "std": self.std}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take over what `weights` of the same architecture returned. Raises RuntimeError, as torch does, for others."""
         prefix = "network."
-        unwrapped(self.network).load_state_dict(
-            {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
-        )
+        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+        load_state(unwrapped(self.network), own)
         self.mean.copy_(weights["mean"])
         self.std.copy_(weights["std"])
 
     def copied(self) -> "Classifier":
         """A copy that shares nothing, of the network itself: not compiled, not data-parallel."""
-        network = self.network
-        memo: dict[int, Any] = {id(network): copy.deepcopy(unwrapped(network))}
+        try:
+            memo: dict[int, Any] = {id(self.network): copy.deepcopy(unwrapped(self.network))}
+        except RuntimeError:  # a network that keeps what it computed, with its graph: a pass without one replaces it
+            self.class_count()
+            memo = {id(self.network): copy.deepcopy(unwrapped(self.network))}
         return copy.deepcopy(self, memo)
+
+    def question(self) -> list[Any]:
+        """What else decides what the classifier says, ready for JSON: its head, its classes, and what is taken for its logits.
+
+        Two classifiers of equal `fingerprint` and question are the same. The function `output` cannot be compared, so what it
+        makes of a few images, rounded to a tenth, stands for it.
+        """
+        if self.output is None:
+            return [self.head, list(self.class_names)]
+        probe = torch.linspace(0, 1, 4, device=self.mean.device, dtype=self.mean.dtype).view(4, 1, 1, 1)
+        with frozen(self), torch.no_grad():
+            logits = self(probe.expand(4, self.channels, *self.input_size).contiguous())
+        return [self.head, list(self.class_names), logits.double().mul(10).round().tolist()]
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of every weight and buffer under canonical names: which classifier this is, whatever it is called."""

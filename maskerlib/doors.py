@@ -166,22 +166,55 @@ def decided(source: Source, classifier: Classifier, *, every: bool = False, batc
     return Relabelled(source, labels, classifier.class_names)
 
 
-def check_classifier(classifier: Classifier) -> None:
-    """Raises ValueError for a weight that is not finite, naming it, and for a network that returns probabilities.
+def check_classifier(classifier: Classifier, *, differentiable: bool = False) -> None:
+    """Look at a classifier before anything is computed with it; three images of noise, black and white are shown to it.
 
     A softmax of a softmax, or of a sigmoid, is nearly flat whatever the image holds, and every loss of this library would be
-    of that.
+    of that. Where no gradient reaches the image, a mask would follow its own size and smoothness alone.
+
+    Raises ValueError, with the mend, for a weight that is not finite, a network that does not run at its `input_size` or returns
+    probabilities, another number of logits than of class names, and, where it has to be `differentiable`, logits without a
+    gradient.
     """
     check_finite(classifier.weights(), classifier.name)
     probe = torch.rand(3, classifier.channels, *classifier.input_size, generator=torch.Generator().manual_seed(0))
     probe[0], probe[1] = 0.0, 1.0
-    with frozen(classifier), torch.enable_grad():
-        logits = classifier.outputs(probe.to(classifier.mean).requires_grad_(), [])[0]
-    sums = logits.detach().sum(dim=1)
-    if logits.min() >= 0 and logits.max() <= 1 and ((sums - 1).abs() < 1e-3).all() and classifier.head == "softmax":
+    with torch.inference_mode(False), torch.enable_grad(), frozen(classifier):
+        probe = probe.to(classifier.mean).requires_grad_()
+        try:
+            logits = classifier.outputs(probe, [])[0]
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:160]
+            raise ValueError(
+                f"{classifier.name} does not run on images of input_size={classifier.input_size} ({reason}); give the size that "
+                "its network takes, Classifier(..., input_size=(height, width))"
+            ) from None
+        kept = {"retain_graph": True, "allow_unused": True}
+        slopes = torch.autograd.grad(logits.sum(), probe, **kept) if logits.requires_grad else (None,)
+    names = len(classifier.class_names)
+    if names and names != logits.shape[1]:
+        raise ValueError(
+            f"{classifier.name} has {names} class names and returns {logits.shape[1]} logits; give a name for each, or say with "
+            "output=lambda returned: ... which are the logits"
+        )
+    if differentiable and slopes[0] is None:
+        raise ValueError(
+            f"no gradient of the logits of {classifier.name} reaches the image; leave out what cuts it off in its forward pass, "
+            "such as torch.no_grad() or detach()"
+        )
+    _refuse_probabilities(classifier, logits)
+
+
+def _refuse_probabilities(classifier: Classifier, logits: Tensor) -> None:
+    z = logits.detach()
+    within = bool(z.min() >= 0 and z.max() <= 1)
+    end = _last_operation(logits.grad_fn.next_functions[0][0] if _from_one(logits) else logits.grad_fn) if logits.grad_fn else ""
+    if within and z.shape[1] > 1 and ((z.sum(dim=1) - 1).abs() < 1e-3).all():
         kind, mend = "probabilities that add up to 1", "lambda returned: returned.log()"
-    elif _is_sigmoid(logits.grad_fn.next_functions[0][0] if _from_one(logits) else logits.grad_fn):
-        kind, mend = "the result of a sigmoid", "torch.logit"
+    elif end == "Sigmoid" or (end == "Softmax" and classifier.head == "sigmoid"):
+        kind, mend = f"the result of a {end.lower()}", "torch.logit"
+    elif end == "LogSigmoid" and (classifier.head == "sigmoid" or z.shape[1] == 2):
+        kind, mend = "the logarithm of probabilities of yes", "lambda returned: returned.exp().logit()"
     else:
         return
     raise ValueError(
@@ -190,7 +223,8 @@ def check_classifier(classifier: Classifier) -> None:
     )
 
 
-_RESHAPING = "Cat ToCopy View UnsafeView Squeeze Unsqueeze Select Slice Transpose T Index Alias".split()
+_PASSED_BY = "Cat ToCopy View UnsafeView Squeeze Unsqueeze Select Slice Transpose T Index Alias Clamp ClampMin ClampMax".split()
+"""Operations that change the shape or the ends of what they are given, and leave it what it is."""
 
 
 def _from_one(logits: Tensor) -> bool:
@@ -198,14 +232,11 @@ def _from_one(logits: Tensor) -> bool:
     return logits.shape[1] == 2 and torch.equal(logits[:, 0], -logits[:, 1]) and logits.grad_fn is not None
 
 
-def _is_sigmoid(node: Any) -> bool:
-    """Is what this graph ends in a sigmoid, but for changes of shape?"""
-    while node is not None:
+def _last_operation(node: Any) -> str:
+    """What the graph ends in, but for changes of shape: "Sigmoid", say."""
+    while True:
         kind = re.sub(r"Backward\d*$", "", node.name())
-        if kind == "Sigmoid":
-            return True
         before = [each for each, _ in node.next_functions if each is not None]
-        if kind not in _RESHAPING or len(before) != 1:
-            return False
+        if kind not in _PASSED_BY or len(before) != 1:
+            return kind
         node = before[0]
-    return False

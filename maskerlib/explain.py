@@ -7,6 +7,8 @@
 """
 
 import itertools
+import os
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,7 @@ from maskerlib.doors import as_targets, check_images
 from maskerlib.framing import fit
 from maskerlib.gradients import gradient, guided_backprop, integrated_gradients, smooth_grad
 from maskerlib.images import read_image
-from maskerlib.listing import list_folder
+from maskerlib.listing import is_image_name
 from maskerlib.masks import area, masked_in, masked_out
 from maskerlib.optimise import mask_method
 from maskerlib.photos import PHOTOGRAPHS, Photos
@@ -32,11 +34,13 @@ from maskerlib.references import Method, centre_box, grad_cam, random_map
 __all__ = [
     "METHODS",
     "Explanation",
+    "check_outputs",
     "explain",
     "explanation_picture",
     "find_photos",
     "method_named",
     "output_paths",
+    "path_status",
     "read_photo",
 ]
 
@@ -82,10 +86,12 @@ class Explanation:
 def method_named(name: str, classifier: Classifier, *, seed: int = 0, progress: bool = False) -> Method:
     """The method called `name`: one of `METHODS`, or "masker:FOLDER" for what `train_masker` left in a folder.
 
-    Raises ValueError for an unknown name; for a folder as `maskerlib.training.load_trained` does.
+    Raises ValueError for an unknown name and a masker without a folder; for a folder as `maskerlib.training.load_trained` does.
     """
     kind, colon, folder = name.partition(":")
     if colon and kind == "masker":
+        if not folder.strip():
+            raise ValueError(f"method {name!r} names no folder; give masker:FOLDER, with what train_masker left in it")
         from maskerlib.training import load_trained  # what training needs takes time to import
 
         return load_trained(folder, classifier)
@@ -98,17 +104,22 @@ def find_photos(given: Iterable[str | Path]) -> tuple[list[str | Path], int]:
     """The photographs meant by paths of images and folders and names of `maskerlib.photos.PHOTOGRAPHS`, in order.
 
     Returns them, and how many files and folders inside the folders given were left out, as they are no images by their names.
-    No file is read. Raises FileNotFoundError for what is neither a path nor a name, ValueError where no photograph is left.
+    No file is read, and none is refused for its name. Raises FileNotFoundError for what is neither a path nor a name, ValueError
+    for an empty name, for what cannot be a path and where no photograph is left.
     """
     found: list[str | Path] = []
     left_out = 0
     for item in given:
+        if isinstance(item, str) and not item.strip():
+            raise ValueError(f"{item!r} names no photograph; give the path of an image or a folder ('.' is the current one)")
         path = Path(item)
-        if path.is_dir():
-            listing = list_folder(path)
-            found += listing.images
-            left_out += len(listing.folders) + len(listing.left_out)
-        elif path.exists():
+        there = path_status(path)
+        if there is not None and stat.S_ISDIR(there.st_mode):
+            listed = sorted(path.iterdir())
+            images = [each for each in listed if each.name[0] != "." and is_image_name(each) and not each.is_dir()]
+            found += images
+            left_out += len(listed) - len(images)
+        elif there is not None or os.path.islink(path):
             found.append(path)
         elif item in PHOTOGRAPHS:
             found.append(item)
@@ -137,6 +148,36 @@ def output_paths(photos: Iterable[str | Path], folder: str | Path, suffix: str =
         taken.add(name.casefold())
         paths.append(Path(folder) / f"{name}{suffix}")
     return paths
+
+
+def check_outputs(photos: Iterable[str | Path], paths: Iterable[str | Path], *, replace: bool = False) -> None:
+    """Refuse to write over a photograph that is to be read, and over any other file unless `replace`.
+
+    photos: what `find_photos` found; two paths of one file, by a link or another spelling, are the same.
+
+    Raises ValueError with the first such path, how many more there are, and the mend; and for what cannot be a path.
+    """
+    read = {(there.st_dev, there.st_ino) for photo in photos if os.path.exists(photo) for there in [os.stat(photo)]}
+    existing = {path: there for path in paths if (there := path_status(path)) is not None}
+    own = [path for path, there in existing.items() if (there.st_dev, there.st_ino) in read]
+    for refused, reason in (
+        (own, "is a photograph to be explained, and would be replaced; give another --output"),
+        ([] if replace else list(existing), "exists; give another --output, or --force to replace it"),
+    ):
+        if refused:
+            more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
+            raise ValueError(f"{refused[0]}{more} {reason}")
+
+
+def path_status(path: str | Path) -> os.stat_result | None:
+    """What the system says of a path, None where nothing is; ValueError for what it cannot look up (too long, a null byte)."""
+    try:
+        return os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path} cannot be looked up ({reason}); give another path") from None
 
 
 def explain(

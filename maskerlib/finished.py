@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from maskerlib.checks import check_finite
 from maskerlib.classifiers import Classifier
 from maskerlib.files import load_checkpoint, save_checkpoint, write_json
-from maskerlib.loop import History, Stateful, clear_checkpoint
+from maskerlib.loop import History, clear_checkpoint
+from maskerlib.networks import load_state
 from maskerlib.provenance import provenance
 
 __all__ = ["load_finished", "load_weights", "save_finished"]
@@ -31,14 +34,14 @@ def load_finished(folder: Path | None, name: str, run: str) -> dict[str, Any] | 
     return saved
 
 
-def load_weights(module: Stateful, saved: Mapping[str, Any], path: Path) -> None:
+def load_weights(module: nn.Module, saved: Mapping[str, Any], path: Path) -> None:
     """Load `saved["weights"]`, read from the file `path`, into `module`.
 
     Raises ValueError naming the file where they are missing, not finite, or those of another network.
     """
     try:
         check_finite(saved["weights"], str(path))
-        module.load_state_dict(saved["weights"])
+        load_state(module, saved["weights"])
     except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:120]
         raise ValueError(

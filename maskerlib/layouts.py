@@ -11,7 +11,7 @@ another image where there are two.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +60,10 @@ class Layout:
         return output[:, self.prefix :].transpose(1, 2).unflatten(2, (height, width))
 
 
-def possible_layouts(shape: tuple[int, ...], image: tuple[int, int], grids: Iterable[tuple[int, int]] = ()) -> list[Layout]:
+def possible_layouts(shape: tuple[int, ...], image: tuple[int, int], grids: Collection[tuple[int, int]] = ()) -> list[Layout]:
     """Every layout that an output of `shape` may have for images of size `image` (H, W); none where nothing fits.
 
-    grids: (h, w) of what the network's convolutions return; a grid of tokens is one of them, where one fits.
+    grids: (h, w) of what the network's convolutions return; a grid of tokens is one of them, where there are any.
 
     Maps have the sides of the image in proportion, one cell for several pixels; in a sequence the tokens of the patches fill a
     grid, and at most 16 stand before them.
@@ -73,7 +73,8 @@ def possible_layouts(shape: tuple[int, ...], image: tuple[int, int], grids: Iter
         return [Layout(kind) for kind, cells in readings.items() if _in_proportion(cells, image)]
     if len(shape) == 3:
         fits = {cells for cells in grids if 0 <= shape[1] - math.prod(cells) <= _MOST_PREFIX}
-        fits = fits or {cells for cells in _proportional_grids(shape[1], image) if shape[1] - math.prod(cells) <= _MOST_PREFIX}
+        if not grids:
+            fits = {cells for cells in _proportional_grids(shape[1], image) if shape[1] - math.prod(cells) <= _MOST_PREFIX}
         if fits:
             cells = max(fits, key=math.prod)
             return [Layout("tokens", shape[1] - math.prod(cells), cells, image)]

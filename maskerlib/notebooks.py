@@ -23,15 +23,14 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import nbformat
-
+from maskerlib.interruption import interruptible
 from maskerlib.parameters import check_parameters, parse_parameters, read_parameters
-from maskerlib.progress import VARIABLE as PROGRESS
-from maskerlib.progress import duration
 from maskerlib.threads import passive
-from maskerlib.watch import Watch
+
+if TYPE_CHECKING:
+    import nbformat
 
 __all__ = ["SESSION", "NotebookError", "main", "project_root", "run_notebook"]
 
@@ -77,18 +76,13 @@ def run_notebook(
     Args:
         timeout: seconds that one cell may take; None sets no limit.
         progress: show on the terminal what the notebook is doing, and keep it in `<stem>.log` beside `output`
-            (none where `output` is `path`); see `maskerlib.watch`.
+            (none where `output` is `path`), after what earlier runs said there; see `maskerlib.watch`.
         session: where the notebook says which folders it writes to, see `maskerlib.course.session`.
 
     Raises ValueError and FileNotFoundError for bad arguments, before anything runs; NotebookError when a cell
     fails or takes longer than `timeout`, or the kernel dies; `maskerlib.files.CannotWrite` when the output cannot
     be written, before anything runs where that can be known; and KeyboardInterrupt, whose text says how to go on.
     """
-    import papermill  # this and torch take seconds to import: a mistyped parameter should not have to wait
-
-    from maskerlib.files import atomic_path, make_folder, remove_leftovers
-    from maskerlib.kernels import ENGINE, own_kernel
-
     source, final = Path(path), Path(output)
     values = check_parameters(source, parameters or {})
     if final.suffix != ".ipynb":
@@ -98,11 +92,21 @@ def run_notebook(
         raise ValueError(f"{source} cannot keep the outputs of other parameters; give another output")
     if timeout is not None and not 0 < timeout < math.inf:
         raise ValueError(f"timeout is {timeout!r}, expected a number of seconds above 0, or None for no limit")
+    with interruptible() as asked:  # what Ctrl-C raises inside of an import becomes any error
+        import nbformat
+        import papermill  # this and torch take seconds to import: a mistyped parameter should not have to wait
+
+        from maskerlib.files import atomic_path, make_folder, remove_leftovers
+        from maskerlib.kernels import ENGINE, own_kernel
+        from maskerlib.progress import VARIABLE
+        from maskerlib.watch import Watch
+    if asked():
+        raise KeyboardInterrupt(f"stopped before {source} began; the same command runs it")
     failed = final.with_suffix(".failed.ipynb")
     with tempfile.TemporaryDirectory() as folder, atomic_path(final.absolute()) as partial:
         remove_leftovers(make_folder(final.parent))
         said = Path(folder) / "progress.json"
-        told = {PROGRESS: str(said), SESSION: str(session or Path(folder) / "session.json")}
+        told = {VARIABLE: str(said), SESSION: str(session or Path(folder) / "session.json")}
         log = None if in_place else final.with_suffix(".log")
         watch = Watch.for_people(said, log) if progress else Watch(said)
         with watch:
@@ -149,6 +153,8 @@ def _keep(partial: Path, failed: Path) -> Path | None:
 
 def _begun(path: Path) -> list[int]:
     """The numbers of the code cells that were begun."""
+    import nbformat
+
     cells = [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
     return [n for n, cell in enumerate(cells, 1) if cell.metadata.get("papermill", {}).get("start_time")]
 
@@ -173,7 +179,7 @@ def _explain(source: Path, failed: Path | None, timeout: float, error: Exception
     raise NotebookError(f"{source}{number}: {what}{kept}") from None
 
 
-def _without_records(node: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def _without_records(node: "nbformat.NotebookNode") -> "nbformat.NotebookNode":
     """Drop what changes with every run: papermill's and nbclient's times and paths, live widgets."""
     node.metadata.pop("papermill", None)
     node.metadata.pop("widgets", None)
@@ -206,11 +212,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.list and bool(options.output) == options.in_place:
         parser.error("give either an output path or --in-place")
     try:
+        with interruptible() as asked:
+            from maskerlib.progress import duration
+
+            known = read_parameters(options.notebook)
+            given = {} if options.list else parse_parameters(options.notebook, dict(options.parameter))
+        if asked():
+            raise KeyboardInterrupt
         if options.list:
-            for item in read_parameters(options.notebook).values():
+            for item in known.values():
                 print(f"{item.name} = {item.default!r}  ({' or '.join(item.types)})")
             return 0
-        given = parse_parameters(options.notebook, dict(options.parameter))
         begun = time.time()
         logging.getLogger("papermill").setLevel(logging.CRITICAL)  # its warnings and errors are reported here
         print(f"running {options.notebook}", flush=True)

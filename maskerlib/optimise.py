@@ -20,6 +20,7 @@ from maskerlib.doors import Targets, as_targets, check_classifier, check_images
 from maskerlib.infills import INFILLS, Infill, fill
 from maskerlib.loop import Diverged, learning_rate_factor
 from maskerlib.masks import mask_from_logits, masked_in, masked_out
+from maskerlib.networks import with_gradients
 from maskerlib.objectives import Objective, objective_backward
 from maskerlib.precision import autocast
 from maskerlib.references import Method
@@ -48,6 +49,7 @@ class Optimised:
     history: dict[str, list[float]]
 
 
+@with_gradients
 def optimise_mask(
     classifier: Classifier,
     images: Tensor,
@@ -93,7 +95,7 @@ def optimise_mask(
         raise ValueError(f"infill={infill!r} is unknown; choose {', '.join(INFILLS)} or give a function")
     infill = INFILLS[infill]() if isinstance(infill, str) else infill
     check_images(images, classifier)
-    check_classifier(classifier)
+    check_classifier(classifier, differentiable=True)
     height, width = images.shape[-2:]
     short = min(height, width)
     cells = (round(grid * height / short), round(grid * width / short)) if isinstance(grid, int) else grid
@@ -109,7 +111,7 @@ def optimise_mask(
 
 def _see(classifier: Classifier, views: Tensor, precision: str) -> Tensor:
     with autocast(precision, views.device):
-        return classifier(views.contiguous(memory_format=torch.channels_last))
+        return classifier(views.contiguous(memory_format=classifier.memory_format))
 
 
 def _optimise(
@@ -131,7 +133,7 @@ def _optimise(
 ) -> Optimised:
     """The masks of one batch; `clean` are the logits of the images."""
     size = images.shape[-2:]
-    images = images.contiguous(memory_format=torch.channels_last)
+    images = images.contiguous(memory_format=classifier.memory_format)
 
     def see(views: Tensor) -> Tensor:
         with autocast(precision, views.device):

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 __all__ = ["Parameter", "check_parameters", "parse_parameters", "read_as", "read_parameters"]
 
 _LITERALS = ("bool", "int", "float", "str", "list", "tuple", "dict", "None")
@@ -106,6 +104,8 @@ def read_parameters(notebook: str | os.PathLike[str]) -> dict[str, Parameter]:
     Raises FileNotFoundError, or ValueError when the file is no notebook, has several such cells, or the cell
     holds anything but assignments of literals.
     """
+    import nbformat  # takes seconds
+
     path = Path(notebook)
     if not path.is_file():
         raise FileNotFoundError(f"no notebook at {path}; give the path of an .ipynb file")

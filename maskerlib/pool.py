@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from maskerlib.classifiers import Classifier
+from maskerlib.networks import load_state, parts
 from maskerlib.seeds import stream
 
 __all__ = ["ClassifierPool"]
@@ -47,7 +48,7 @@ class ClassifierPool:
         if len(self.members) >= self.size:
             victim = torch.randint(len(self.members), (1,), generator=stream(self.seed, "pool-replace", step))
             del self.members[sorted(self.members)[int(victim)]]
-        self.members[step] = {name: value.detach().clone() for name, value in classifier.state_dict().items()}
+        self.members[step] = {name: value.detach().clone() for name, value in parts(classifier.state_dict()).items()}
 
     def draw(self, step: int) -> Classifier | None:
         """The judge of `step`: a random member in eval mode without gradients, or None for the current classifier."""
@@ -56,7 +57,7 @@ class ClassifierPool:
             return None
         member = sorted(self.members)[int(draws[1] * len(self.members))]
         if member != self._loaded:
-            self._judge.load_state_dict(self.members[member])
+            load_state(self._judge, self.members[member])
             self._loaded = member
         return self._judge
 

@@ -31,6 +31,7 @@ from maskerlib.loop import (
     steps_for,
 )
 from maskerlib.masker import Masker, masker_for, masker_method
+from maskerlib.networks import with_gradients
 from maskerlib.pool import ClassifierPool
 from maskerlib.samples import Batch, Source
 from maskerlib.seeds import stream
@@ -62,6 +63,7 @@ class Trained:
         return masks.to(images.device)
 
 
+@with_gradients
 def train_masker(
     classifier: Classifier,
     source: Source,
@@ -94,19 +96,20 @@ def train_masker(
     if targets not in ("labels", "predicted"):
         raise ValueError(f"targets={targets!r} is unknown; choose labels or predicted")
     folder = Path(folder) if folder is not None else None
-    identity = [config.to_json(), classifier.fingerprint(), list(classifier.layers), targets, *source_identity(source)]
+    asked = [classifier.fingerprint(), classifier.question(), list(classifier.layers)]
+    identity = [config.to_json(), *asked, targets, list(source.class_names), *source_identity(source)]
     if hasattr(infill, "fingerprint"):
         identity.append(infill.fingerprint())
     run = json.dumps(identity)
     if load_finished(folder, "masker", run) is not None:
         return load_trained(folder, classifier)
-    check_classifier(classifier)
+    check_classifier(classifier, differentiable=True)
     source = aligned(source, classifier) if targets == "labels" else source
     source = decided(source, classifier, every=targets == "predicted", workers=workers)
     device = torch.device(device) if device is not None else classifier.mean.device
-    learner = classifier.copied().to(device).to(memory_format=torch.channels_last)
+    learner = _learner(classifier, config).to(device).to(memory_format=classifier.memory_format)
     masker = _masker(classifier, config, seed=config.seed)
-    masker = masker.to(device).to(memory_format=torch.channels_last).train()
+    masker = masker.to(device).to(memory_format=classifier.memory_format).train()
     learns = config.mode == "CA"
     # With a sigmoid head the classifier that was given says once more which answers are yes: a source names one class alone.
     teacher = learner.copied().eval().requires_grad_(False) if learns and classifier.head == "sigmoid" else None
@@ -138,7 +141,7 @@ def train_masker(
     crops = functools.partial(_crops, config)
 
     def step(number: int, batch: Batch) -> dict[str, float]:
-        images = batch.images.to(device, memory_format=torch.channels_last)
+        images = batch.images.to(device, memory_format=classifier.memory_format)
         images = images if source.own_crops else apply_crops(images, crops(number))
         labels = batch.labels.to(device)
         judge = None
@@ -219,7 +222,12 @@ def _save(folder: Path, trained: Trained, classifier: Classifier, run: str) -> N
     write_json(folder / "config.json", trained.config.to_json())
     if trained.config.mode == "CA":
         save_checkpoint(folder / "classifier.pt", {"weights": trained.classifier.weights()})
-    told = {"name": classifier.name, "fingerprint": classifier.fingerprint(), "layers": list(classifier.layers)}
+    told = {
+        "name": classifier.name,
+        "fingerprint": classifier.fingerprint(),
+        "layers": list(classifier.layers),
+        "question": classifier.question(),
+    }
     content = {"config": trained.config.to_json(), "classifier": told, "weights": trained.masker.state_dict()}
     seed = trained.config.seed
     save_finished(folder, "masker", run, content, history=trained.history, seed=seed, classifier=classifier)
@@ -229,7 +237,13 @@ def _masker(classifier: Classifier, config: MaskerConfig, *, seed: int = 0) -> M
     """The network that `config` describes, untrained, in float64 for a classifier in float64."""
     told = {"condition": config.condition, "condition_at": config.condition_at}
     masker = masker_for(classifier, config.layers, width=config.width, seed=seed, **told)
-    return masker.to(torch.promote_types(torch.float32, classifier.mean.dtype))
+    return masker.to(torch.promote_types(torch.float32, classifier.dtype))
+
+
+def _learner(classifier: Classifier, config: MaskerConfig) -> Classifier:
+    """A copy of the classifier; one that is to learn (CA) in float32 at the least, as half precision rounds small steps away."""
+    learner = classifier.copied()
+    return learner.float() if config.mode == "CA" and learner.dtype in (torch.half, torch.bfloat16) else learner
 
 
 _EXPLAINED = {"name", "fingerprint", "layers"}
@@ -252,6 +266,11 @@ def load_trained(folder: str | Path, classifier: Classifier) -> Trained:
             f"{folder} was trained on classifier {explained['name']} ({explained['fingerprint'][:12]}), "
             f"not on {classifier.name} ({classifier.fingerprint()[:12]}); give that one"
         )
+    if explained.get("question", classifier.question()) != classifier.question():
+        raise ValueError(
+            f"{folder} was trained on {explained['name']} with another head, other classes or another output; give the "
+            "classifier as it was"
+        )
     if explained["layers"] != list(classifier.layers):
         raise ValueError(
             f"{folder} was trained on layers {', '.join(explained['layers'])} of {classifier.name}, not on "
@@ -260,8 +279,8 @@ def load_trained(folder: str | Path, classifier: Classifier) -> Trained:
     config = MaskerConfig.from_json(saved["config"])
     masker = _masker(classifier, config)
     load_weights(masker, saved, path)
-    masker = masker.to(classifier.mean.device).to(memory_format=torch.channels_last)
-    learner = classifier.copied().to(memory_format=torch.channels_last)
+    masker = masker.to(classifier.mean.device).to(memory_format=classifier.memory_format)
+    learner = _learner(classifier, config).to(memory_format=classifier.memory_format)
     if config.mode == "CA":
         load_weights(learner, load_checkpoint(folder / "classifier.pt"), folder / "classifier.pt")
     return Trained(masker.eval(), learner.eval().requires_grad_(False), config, read_json(folder / "history.json"))

@@ -1,8 +1,9 @@
 """What a running notebook is doing, for a terminal and for a log: the section, the cell, the step, and the time left.
 
 A terminal shows one line that is rewritten every second. A log, and standard output where it is no terminal, get a line for
-each section and at least one a minute, so that a long run can be told from one that hangs. The section is the last Markdown
-heading before the running cell; the step comes from the file in which long loops report, see `maskerlib.progress`.
+each section and at least one a minute, so that a long run can be told from one that hangs. A log begins each run with a line of
+its own and keeps what earlier runs wrote; a file that is no such log is never touched. The section is the last Markdown heading
+before the running cell; the step comes from the file in which long loops report, see `maskerlib.progress`.
 """
 
 import contextlib
@@ -18,7 +19,9 @@ from typing import Any, Self, TextIO
 
 from maskerlib.progress import Progress, duration, read_progress
 
-__all__ = ["Watch", "section_of"]
+__all__ = ["Watch", "log_beside", "section_of"]
+
+_STARTED = re.compile(rb"started \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\r?\n")
 
 
 def section_of(cells: Sequence[Mapping[str, Any]], index: int) -> str:
@@ -32,12 +35,31 @@ def section_of(cells: Sequence[Mapping[str, Any]], index: int) -> str:
     return re.sub(r"[*`$]", "", found)
 
 
+def log_beside(log: Path) -> Path | None:
+    """The log that a run may add to: `log` where it is absent, empty, or begins as the logs of runs do ("started" and the time);
+    else `<stem>.run.log` beside it, by the same rule; None where both are other people's.
+    """
+    return next((path for path in (log, log.with_suffix(".run.log")) if _may_add_to(path)), None)
+
+
+def _may_add_to(path: Path) -> bool:
+    try:
+        if not path.is_file():
+            return not path.exists()
+        with open(path, "rb") as handle:
+            line = handle.readline(100)
+    except OSError:
+        return False
+    return not line or _STARTED.fullmatch(line) is not None
+
+
 class Watch:
     """Follows one run of a notebook; a context manager, within which `enter` is called before each code cell.
 
     Args:
         progress: the file in which the notebook's loops report.
-        log: the file that gets the lines; None keeps none. A disk without room for it never ends a run.
+        log: the file that gets the lines, after those of earlier runs, or its neighbour, see `log_beside`; None keeps none. A
+            disk without room for it never ends a run.
         live: the terminal whose last line is rewritten; None for none.
         lines: where the lines go as well; None for nowhere.
         every: seconds between two lines of the log, at most.
@@ -91,8 +113,8 @@ class Watch:
 
     def __enter__(self) -> Self:
         if self.log is not None:
-            with contextlib.suppress(OSError):
-                self.log.unlink(missing_ok=True)
+            self.log = log_beside(self.log)
+            self._add(f"started {_now()}")
         self._thread.start()
         return self
 
@@ -122,10 +144,17 @@ class Watch:
                 self.live.flush()
 
     def _write(self, line: str, *, lines: bool = True) -> None:
-        if self.log is not None:
-            with contextlib.suppress(OSError), open(self.log, "a", encoding="utf-8") as handle:
-                handle.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} | {line}\n")
+        self._add(f"{_now()} | {line}")
         if lines and self.lines is not None:
             with contextlib.suppress(OSError, ValueError):
                 self.lines.write(f"{line}\n")
                 self.lines.flush()
+
+    def _add(self, line: str) -> None:
+        if self.log is not None:
+            with contextlib.suppress(OSError), open(self.log, "a", encoding="utf-8") as handle:
+                handle.write(f"{line}\n")
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S")

@@ -70,7 +70,7 @@ class TestResults:
         assert tables.state(table, tmp_path) == "none" and tables.state(table, folder) == "current"
         assert tables.state(load_table(table_file(tmp_path, seeds=[0, 1])), folder) == "other rows"
         assert tables.state(load_table(table_file(tmp_path, baseline="other")), folder) == "other rows"
-        monkeypatch.setattr(tables, "VERSION", -1)
+        monkeypatch.setattr("maskerlib.experiments.committed.VERSION", -1)
         assert tables.state(table, folder) == "other version"
 
     def test_no_table(self, tmp_path):

@@ -146,6 +146,7 @@ class TestSetting:
             ([{"masked_out": None}, {"masked_out": None, "weight_out": 3.0, "size_out": 1.0}], True),
             ([{"passes": 2.0}, {"passes": 2.0, "steps": 7}], True),
             ([{"condition": "class"}, {"condition": "class", "condition_at": "head"}], False),
+            ([{"tv": 0}, {"tv": 0.0}], True),
         ],
     )
     def test_what_makes_no_difference_makes_no_other_address(self, settings, same):
@@ -342,6 +343,12 @@ class TestParts:
         assert len(seen) == 2 and seen | unseen == {0, 1, 2, 3} and not seen & unseen
 
 
+def as_row(values: dict) -> dict:
+    """A row of `values`, of one mode and one seed where they name these."""
+    alone = {f"{name}s": [values[name]] for name in ("mode", "seed") if name in values}
+    return alone | {"parameters": {name: value for name, value in values.items() if name not in ("mode", "seed")}}
+
+
 class TestTables:
     def test_every_table_of_the_repository_can_run(self):
         tables = load_tables(ROOT / "experiments")
@@ -409,6 +416,71 @@ class TestTables:
     def test_a_table_that_cannot_run_is_refused(self, tmp_path, changes, message):
         with pytest.raises(ValueError, match=message):
             load_table(table_file(tmp_path, **changes))
+
+    @pytest.mark.parametrize(
+        "changes, message",
+        [
+            ({"rows": [{"name": "plain", "parameters": {"seed": 32}}]}, r"row 'plain': 'seed' .* write seeds: \[32\] beside"),
+            ({"rows": [{"name": "plain", "parameters": {"mode": "CA"}}]}, r"row 'plain': 'mode' .* write modes: \[CA\] beside"),
+            ({"shared": {"seed": 3}}, r"trial.yaml, shared: 'seed' .* write seeds: \[3\] beside"),
+            ({"shared": {"mode": "FIX"}}, r"trial.yaml, shared: 'mode' .* write modes: \[FIX\] beside"),
+            ({"shared": [1]}, r"shared: the parameters are .*, expected names and values"),
+            ({"seeds": 3}, r"trial.yaml: seeds is 3; give a list of whole numbers"),
+            ({"seeds": ["a"]}, r"trial.yaml: seeds is \['a'\]; give a list"),
+            ({"seeds": [True]}, r"trial.yaml: seeds is \[True\]; give a list"),
+            ({"seeds": [-1]}, r"trial.yaml: seeds is \[-1\]; give a list"),
+            ({"seeds": []}, r"trial.yaml: seeds is \[\]; give a list"),
+            ({"seeds": [0, 1, 0]}, r"trial.yaml: seeds is \[0, 1, 0\]; give .* each once"),
+            ({"rows": [{"name": "plain"}, {"name": "b", "seeds": 3}]}, r"row 'b': seeds is 3; give a list"),
+            ({"modes": "FIX"}, r"trial.yaml: modes is 'FIX'; it needs modes among FIX, CA"),
+            ({"rows": [{"name": "plain", "modes": [["FIX"]]}]}, r"row 'plain': modes is .* needs modes among FIX, CA"),
+            ({"rows": [{"name": False}]}, r"row False: its name is no text; put it in quotes"),
+            ({"rows": 3}, r"trial.yaml: rows is 3, expected a list of rows"),
+            ({"rows": [{"name": "plain", "variants": "all"}]}, r"row 'plain': variants is 'all', expected a list"),
+            ({"rows": [{"name": "plain", "parameters": {"masker_lr": "5e-3"}}]}, r"masker_lr is 5e-3, .*; write 5\.0e-3"),
+            ({"shared": {"weight_decay": "1.5E2"}}, r"shared: weight_decay is 1.5E2, .*; write 1\.5e\+2"),
+        ],
+    )
+    def test_a_table_that_would_run_another_thing_than_it_says_is_refused(self, tmp_path, changes, message):
+        with pytest.raises(ValueError, match=message):
+            load_table(table_file(tmp_path, **changes))
+
+    def test_a_number_that_a_table_is_told_to_write_is_read_as_one(self, tmp_path):
+        path = table_file(tmp_path, rows=[{"name": "plain", "parameters": {"masker_lr": "LR"}}])
+        text = path.read_text()
+        path.write_text(text.replace("LR", "5e-3"))
+        with pytest.raises(ValueError, match="reads as a text; write 5.0e-3"):
+            load_table(path)
+        path.write_text(text.replace("LR", "5.0e-3"))
+        assert load_table(path).rows[0].parameters == {"masker_lr": 0.005}
+
+    @pytest.mark.parametrize(
+        "more, key", [("seeds: [5]", "seeds"), ("shared: {tv: 0.1, tv: 0.2}", "tv"), ("rows: []", "rows")]
+    )
+    def test_a_key_that_a_table_gives_twice_is_refused(self, tmp_path, more, key):
+        path = table_file(tmp_path)
+        path.write_text(f"{path.read_text()}{more}\n")
+        with pytest.raises(ValueError, match=f"trial.yaml is not YAML: '{key}' is given twice; leave one out.* line"):
+            load_table(path)
+
+    @pytest.mark.parametrize(
+        "one, other, run",
+        [
+            ({"tv": 0.1}, {"tv": 0.1}, "FIX, seed 0"),
+            ({}, {"tv": 0.002}, "FIX, seed 0"),
+            ({}, {"temperature": 0.5}, "FIX, seed 0"),
+            ({"size_out": 15.0}, {"mode": "CA"}, "CA, seed 0"),
+            ({"mode": "CA", "seed": 4}, {"mode": "CA", "seed": 4, "pool_size": 30}, "CA, seed 4"),
+        ],
+    )
+    def test_two_rows_of_a_table_that_come_to_one_run_are_refused(self, tmp_path, one, other, run):
+        rows = [{"name": "plain", **as_row(one)}, {"name": "wide", "parameters": {"width": 8}}, {"name": "b", **as_row(other)}]
+        with pytest.raises(ValueError, match=rf"trial.yaml: rows 'plain' and 'b' come to the same run \({run}\)"):
+            load_table(table_file(tmp_path, rows=rows))
+
+    @pytest.mark.parametrize("change", [{"variants": ["seen"]}, {"seeds": [3]}, {"parameters": {"tv": 0.01}}])
+    def test_rows_of_a_table_that_differ_in_what_is_measured_are_kept(self, tmp_path, change):
+        assert len(load_table(table_file(tmp_path, rows=[{"name": "plain"}, {"name": "b", **change}])).rows) == 2
 
     def test_no_table(self, tmp_path):
         table_file(tmp_path)

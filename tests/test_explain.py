@@ -154,15 +154,108 @@ class TestCommand:
             (["PHOTO", "--device", "abacus"], "abacus"),
             (["PHOTO", "PHOTO", "--output", "one.png"], "one.png is one file for 2 photos"),
             (["PHOTO", "--output", "PHOTO/below/it"], "cannot be written to"),
+            (["PHOTO", "--output", f"{'x' * 300}.png"], "xxx.png cannot be looked up"),
+            (["PHOTO", "--output", f"{'x' * 300}/map.png"], "xxx/map.png cannot be looked up"),
+            (["PHOTO", "--output", "maps\0"], "maps\\x00 cannot be looked up"),
+            (["x" * 300], "xxx cannot be looked up"),
+            (["PHOTO\0"], "a.png\\x00 cannot be looked up"),
+            (["PHOTO", "--size", "100000"], "--size 100000 is more than 9459, the most that is read of a photo; leave"),
+            (["PHOTO", "--device", "nonsense"], "--device 'nonsense' is not on this machine; choose auto, cpu"),
+            (["PHOTO", "--device", "meta"], "--device 'meta' is not on this machine; choose auto, cpu"),
+            (["PHOTO", "--device", "cuda:99"], "--device 'cuda:99' is not on this machine; choose auto, cpu"),
+            (["PHOTO", "--method", "masker:"], "'masker:' names no folder; give masker:FOLDER"),
+            ([""], "'' names no photograph; give the path of an image or a folder"),
+            (["PHOTO", "--layers", ""], "--layers '' holds an empty name"),
+            (["PHOTO", "--layers", "stem,,stage"], "--layers 'stem,,stage' holds an empty name"),
+            (["PHOTO", "--output", ""], "--output '' is empty; give a file or a folder"),
+            (["PHOTO", "--output", "map.tiff"], "map.tiff: expected a folder, or a file with one of .png, .jpg"),
+            (["PHOTO", "--output", "map.GIF"], "map.GIF: expected a folder, or a file"),
+            (["PHOTO", "--output", "map.npy"], "map.npy: expected a folder, or a file"),
         ],
     )
     def test_mistakes_are_one_line_and_nothing_is_written(self, arguments, message, photos, capsys, monkeypatch, tmp_path):
         monkeypatch.chdir(tmp_path)
         photo = str(photos / "a.png")
+        before = set(tmp_path.rglob("*"))
         assert command.main(["explain", *(text.replace("PHOTO", photo) for text in arguments)]) == 2
+        assert set(tmp_path.rglob("*")) == before
         said = capsys.readouterr()
         assert said.err.startswith("error: ") and message in said.err and said.err.count("\n") == 1 and not said.out
         assert sorted(path.name for path in tmp_path.rglob("*.png")) == ["a.png", "broken.png"]
+
+    @pytest.mark.parametrize("force", [[], ["--force"]])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["FOLDER/a.png", "--output", "FOLDER"],
+            ["FOLDER/b.jpg", "--output", "FOLDER/b.jpg"],
+            ["FOLDER/b.jpg", "--output", "FOLDER/../my_photos/b.jpg"],
+            ["FOLDER", "--output", "FOLDER"],
+            ["LINK", "--output", "FOLDER/a.png"],
+            ["FOLDER/explained"],
+        ],
+    )
+    def test_a_photo_is_never_replaced_by_its_explanation(self, arguments, force, photos, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(zoo, "classifier_named", lambda *given, **options: pytest.fail("a classifier was loaded"))
+        monkeypatch.chdir(photos)
+        (tmp_path / "link.png").symlink_to(photos / "a.png")
+        (photos / "explained").mkdir()
+        (photos / "explained" / "a.png").write_bytes((photos / "a.png").read_bytes())
+        before = {path: path.read_bytes() for path in photos.rglob("*.*")}
+        words = [text.replace("FOLDER", str(photos)).replace("LINK", str(tmp_path / "link.png")) for text in arguments]
+        assert command.main(["explain", *words, *force]) == 2
+        said = capsys.readouterr().err
+        assert "is a photograph to be explained, and would be replaced; give another --output" in said and said.count("\n") == 1
+        assert {path: path.read_bytes() for path in photos.rglob("*.*")} == before
+
+    @pytest.mark.parametrize("name", ["b.png", "b.npy"])
+    def test_other_files_of_a_folder_are_replaced_by_force_alone(self, name, photos, capsys):
+        (photos / name).write_bytes(b"mine")
+        arguments = ["explain", str(photos / "b.jpg"), "--method", "random", "--npy", "--output", str(photos)]
+        assert command.main(arguments) == 2
+        said = capsys.readouterr().err
+        assert said == f"error: {photos / name} exists; give another --output, or --force to replace it\n"
+        assert (photos / name).read_bytes() == b"mine"
+        assert command.main([*arguments, "--force"]) == 0 and (photos / name).read_bytes() != b"mine"
+
+    def test_an_array_beside_a_named_file_is_replaced_only_with_its_picture(self, photos, tmp_path, capsys):
+        to = tmp_path / "map.png"
+        to.with_suffix(".npy").write_bytes(b"mine")
+        arguments = ["explain", str(photos / "b.jpg"), "--method", "random", "--npy", "--output", str(to)]
+        assert command.main(arguments) == 2 and "map.npy exists" in capsys.readouterr().err and not to.exists()
+        to.write_bytes(b"a picture")
+        assert command.main(arguments) == 0 and np.load(to.with_suffix(".npy")).shape == (SIZE, SIZE)
+
+    def test_the_folder_of_the_default_is_written_again(self, photos, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        arguments = ["explain", str(photos / "a.png"), "--method", "random"]
+        assert command.main(arguments) == 0
+        first = (tmp_path / "explained" / "a.png").read_bytes()
+        assert command.main([*arguments, "--seed", "1"]) == 0
+        assert (tmp_path / "explained" / "a.png").read_bytes() != first
+
+    @pytest.mark.skipif(os.name == "nt", reason="no such names there")
+    def test_a_photo_of_an_odd_name_does_not_stop_its_folder(self, photos, tmp_path, capsys):
+        (photos / "broken.png").unlink()
+        (photos / "a.png").rename(photos / "a\nline.png")
+        (photos / "b.jpg").rename(photos / "b\\slash.jpg")
+        (photos / "away").symlink_to("nowhere")
+        assert command.main(["explain", str(photos), "--method", "random", "--output", str(tmp_path / "out")]) == 0
+        said = capsys.readouterr()
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a\nline.png", "b\\slash.png"]
+        assert said.out.count("\n") == 2 and "a\\nline.png: " in said.out
+        assert said.err == "2 explained, 0 skipped, 2 left out that are no images\n"
+
+    @pytest.mark.parametrize("text", ["DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes", "other"])
+    def test_too_little_memory_is_said_in_words(self, text, photos, tmp_path, capsys, monkeypatch):
+        def greedy(images, targets, classifier):
+            raise RuntimeError(text)
+
+        monkeypatch.setitem(METHODS, "random", (lambda seed, bar: greedy, ""))
+        assert command.main(["explain", str(photos / "a.png"), "--method", "random", "--output", str(tmp_path / "out")]) == 1
+        said = capsys.readouterr().err
+        assert ("a.png: there is too little memory to explain it; give a smaller --size" in said) == (text != "other")
+        assert said.count("\n") == 1 and "Allocator" not in said
 
     @pytest.mark.parametrize("arguments", [[], ["explain", "x", "--size", "0"], ["explain", "x", "--size", "big"], ["show"]])
     def test_arguments_that_do_not_parse(self, arguments, capsys):
@@ -175,7 +268,7 @@ class TestCommand:
         assert command.main(["explain", str(photos / "a.png"), "--method", "random", "--output", str(tmp_path / "out")]) == 1
         said = capsys.readouterr().err
         assert said.startswith("error: ") and "expected a tensor" in said and said.count("\n") == 1
-        assert not list((tmp_path / "out").iterdir())
+        assert not (tmp_path / "out").exists()
 
     def test_ctrl_c_is_one_line(self, photos, tmp_path, capsys, monkeypatch):
         def stopped(images, targets, classifier):
@@ -189,6 +282,15 @@ class TestCommand:
         assert command.main(["explain", "--list"]) == 0
         out = capsys.readouterr().out
         assert all(name in out for name in (*METHODS, "masker:FOLDER", *zoo.NAMES))
+
+
+@pytest.mark.parametrize("size", ["1", "8"])
+def test_a_size_too_small_is_one_line(size, photos, tmp_path, capsys):
+    arguments = ["explain", str(photos / "a.png"), "--method", "random", "--size", size, "--output", str(tmp_path / "out")]
+    assert command.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: --size {size} is too small for efficientnet-lite0; leave --size out for its own, 224x224\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_help_is_there_at_once_and_importing_the_package_loads_nothing():

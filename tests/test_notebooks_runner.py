@@ -410,7 +410,7 @@ def test_a_full_disk_at_the_very_end_is_named_as_well(write, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     path = write("seed = 0")
-    monkeypatch.setattr("maskerlib.notebooks.nbformat.write", full)
+    monkeypatch.setattr("nbformat.write", full)
     with pytest.raises(CannotWrite, match="copy.ipynb cannot be written to .No space left on device"):
         run_notebook(path, "copy.ipynb", timeout=60)
     assert names() == ["notebook.ipynb"]
@@ -480,10 +480,49 @@ def test_the_command_keeps_a_log_and_shows_it_where_there_is_no_terminal(write, 
     headed(path, 1, "## Section A")
     assert main(["notebook.ipynb", "copy.ipynb"]) == 0
     log = Path("copy.log").read_text().splitlines()
-    assert log[-1].endswith("finished") and "starting the kernel" in log[0]
+    assert log[0].startswith("started ") and "starting the kernel" in log[1] and log[-1].endswith("finished")
     assert "starting the kernel" in capsys.readouterr().out
     assert main(["notebook.ipynb", "--in-place"]) == 0
     assert names() == ["copy.ipynb", "copy.log", "notebook.ipynb"]
+
+
+def test_a_file_by_the_name_of_the_log_survives_a_run_and_a_refusal(write, capsys):
+    write("seed = 0", "1")
+    Path("precious.log").write_text("mine")
+    assert main(["notebook.ipynb", "precious.ipynb", "-p", "sede", "1"]) == 2
+    assert names() == ["notebook.ipynb", "precious.log"]
+    assert main(["notebook.ipynb", "precious.ipynb"]) == 0
+    assert names() == ["notebook.ipynb", "precious.ipynb", "precious.log", "precious.run.log"]
+    assert Path("precious.log").read_text() == "mine"
+
+
+def test_nothing_that_takes_long_is_imported_before_a_signal_can_be_answered():
+    heavy = "{'nbformat', 'papermill', 'torch', 'numpy', 'tqdm', 'yaml'}"
+    code = f"import sys, maskerlib.notebooks; print({heavy} & sys.modules.keys())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are others there")
+@pytest.mark.parametrize("module", ["tqdm", "nbformat", "jsonschema", "papermill", "torch", "nbclient"])
+def test_ctrl_c_while_it_starts_is_one_line(write, module):
+    """The signal comes inside of the import of `module`, which takes a while and would turn it into another error."""
+    write("seed = 0", "open('ran', 'w').close()")
+    code = f"""
+import os, signal, sys
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+            for step in range(1000):
+                pass
+sys.meta_path.insert(0, Slow())
+from maskerlib.notebooks import main
+sys.exit(main(["notebook.ipynb", "copy.ipynb"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr.count("\n") == 1 and "stopped before" in done.stderr
+    assert names() == ["notebook.ipynb"]
 
 
 def test_the_command_lists_parameters(write, capsys):

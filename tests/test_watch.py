@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from maskerlib.watch import Watch, section_of
+from maskerlib.watch import Watch, log_beside, section_of
 
 
 def cells(*sources: str) -> list:
@@ -72,7 +72,6 @@ def test_a_loop_of_an_earlier_cell_or_one_that_is_over_is_not_shown(tmp_path):
 def test_a_log_gets_a_line_for_each_section_and_one_at_least_every_so_often(tmp_path):
     notebook = cells("# A", "x = 1", "## B", "y = 1")
     log, lines = tmp_path / "run.log", io.StringIO()
-    log.write_text("of an earlier run")
     with Watch(tmp_path / "progress.json", log, lines=lines, every=0.1) as watch:
         for index in (1, 3):
             watch.enter(notebook, index)
@@ -81,8 +80,49 @@ def test_a_log_gets_a_line_for_each_section_and_one_at_least_every_so_often(tmp_
     for section in ("A | cell 1 of 2", "B | cell 2 of 2"):
         assert sum(section in line for line in written) >= 3
         assert sum(section in line for line in lines.getvalue().splitlines()) >= 3
-    assert "earlier" not in log.read_text() and written[-1].endswith("| finished")
-    assert lines.getvalue() == "".join(f"{line.split(' | ', 1)[1]}\n" for line in written[:-1])
+    assert written[0].startswith("started 20") and written[-1].endswith("| finished")
+    assert lines.getvalue() == "".join(f"{line.split(' | ', 1)[1]}\n" for line in written[1:-1])
+
+
+def test_a_log_keeps_what_an_earlier_run_wrote(tmp_path):
+    log = tmp_path / "run.log"
+    for error in (KeyboardInterrupt("stopped in section 'A'"), RuntimeError("broken")):
+        with pytest.raises(type(error)), Watch(tmp_path / "progress.json", log):
+            raise error
+    marks = [line for line in log.read_text().splitlines() if "starting the kernel" not in line]
+    assert [line.split(" | ")[-1] for line in marks[1::2]] == ["stopped in section 'A'", "broken"]
+    assert all(time.strptime(line, "started %Y-%m-%d %H:%M:%S") for line in marks[0::2])
+    assert os.listdir(tmp_path) == ["run.log"]
+
+
+OTHERS = ["my measurements", "started yesterday\n", "x" * 1000, "\0\xff", "2026-01-01 00:00:00 | of a server\n"]
+
+
+@pytest.mark.parametrize("text", OTHERS)
+def test_a_file_that_is_no_log_of_a_run_is_left_as_it_is(tmp_path, text):
+    log, beside = tmp_path / "run.log", tmp_path / "run.run.log"
+    log.write_text(text)
+    for runs in (1, 2):
+        with Watch(tmp_path / "progress.json", log):
+            pass
+        assert log.read_text() == text
+        assert [line[:8] for line in beside.read_text().splitlines()].count("started ") == runs
+
+
+def test_where_the_lines_of_a_run_go(tmp_path):
+    log, beside = tmp_path / "a.b.log", tmp_path / "a.b.run.log"
+    assert log_beside(log) == log
+    log.touch()
+    assert log_beside(log) == log
+    log.write_text("started 2026-01-31 23:59:59\nand more")
+    assert log_beside(log) == log
+    log.write_text("precious")
+    assert log_beside(log) == beside
+    beside.mkdir()
+    assert log_beside(log) is None
+    with Watch(tmp_path / "progress.json", log):
+        pass
+    assert log.read_text() == "precious"
 
 
 def test_between_two_lines_there_is_silence(tmp_path):

@@ -19,10 +19,13 @@ from maskerlib.experiments.grid import Run, Table
 from maskerlib.experiments.version import VERSION
 from maskerlib.files import atomic_path, read_json, write_json
 
-__all__ = ["DIGITS", "carry_over", "committed_runs", "row_name", "rows_record"]
+__all__ = ["DIGITS", "STATES", "carry_over", "committed_runs", "row_name", "rows_record", "state"]
 
 DIGITS = "%.6g"
 """How the values of a table are written."""
+
+STATES = ("current", "other version", "other rows", "none")
+"""What the files of a table can be: made of its rows by training of this version, of another one, of other rows, or not made."""
 
 CHECKED = 2
 """Runs that must have been made again, at the least, before a table is carried over."""
@@ -44,6 +47,17 @@ def rows_record(table: Table) -> dict[str, Any]:
         }
         for row in table.rows
     }
+
+
+def state(table: Table, folder: Path) -> str:
+    """Which of `STATES` the files of `table` in `folder` are in. Raises ValueError for a damaged record."""
+    files = [folder / f"{table.name}{end}" for end in (".json", ".csv", "_paired.csv", "_seeds.csv", "_maps.png")]
+    if not all(path.is_file() for path in files):
+        return "none"
+    record = read_json(files[0])
+    if record.get("rows") != rows_record(table) or record.get("baseline") != table.baseline:
+        return "other rows"
+    return "current" if record.get("version") == VERSION else "other version"
 
 
 def committed_runs(table: Table, folder: Path) -> dict[str, dict[str, Any]]:
@@ -100,7 +114,7 @@ def carry_over(table: Table, runs: Path, folder: Path) -> list[str]:
         row = rows[run.row]
         addresses |= {(row_name(row, variant), run.mode, run.seed): run.setting.address() for variant in row.variants}
         path = runs / run.setting.address() / "metrics.json"
-        if path.is_file():
+        if path.is_file() and row_name(row, row.variants[0]) in set(values["setting"]):
             for variant in row.variants:
                 _compare(values, row_name(row, variant), run, read_json(path)["measured"][variant]["metrics"])
             checked.append({"row": run.row, "mode": run.mode, "seed": run.seed})

@@ -6,7 +6,7 @@
     seeds: [0, 1, 2]
     modes: [FIX, CA]
     baseline: top 2                    # the row that the others are compared with
-    shared: {}                         # parameters of every row
+    shared: {}                         # parameters of every row, but for seed and mode
     rows:
       - name: top 1                    # in the tables
         label: layer 5                 # what the paper calls it
@@ -17,6 +17,7 @@
 
 import dataclasses
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from typing import Any
 
 import yaml
 
+from maskerlib.checks import shown
 from maskerlib.experiments.settings import Setting
 from maskerlib.notebooks import project_root
 
@@ -85,7 +87,8 @@ class Table:
     rows: tuple[Row, ...]
 
     def runs(self) -> Iterator[Run]:
-        """Every run, seed by seed, so that a table that was stopped has whole seeds. Equal settings may come twice."""
+        """Every run, seed by seed, so that a table that was stopped has whole seeds. Equal settings may come twice, to measure
+        other variants."""
         seeds = sorted({seed for row in self.rows for seed in row.seeds})
         for seed in seeds:
             for row in self.rows:
@@ -136,21 +139,24 @@ def load_tables(folder: Path | None = None) -> dict[str, Table]:
 def load_table(path: str | Path) -> Table:
     """Read one table.
 
-    Raises FileNotFoundError (with the tables there are), and ValueError, naming the file and the row, for an unknown key, a
-    missing one, a setting that cannot run, two rows of one name, or a baseline that is no row.
+    Raises FileNotFoundError (with the tables there are), and ValueError, naming the file and the row, for a key that is unknown,
+    missing or given twice, a setting that cannot run, two rows of one name or of one setting, or a baseline that is no row.
     """
     path = Path(path)
     if not path.is_file():
         known = ", ".join(sorted(other.stem for other in path.parent.glob("*.yaml"))) or "none"
         raise FileNotFoundError(f"no table at {path}; the tables there are: {known}")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from None
     _check_keys(path, content, _TABLE_KEYS, optional={"shared"})
     if content["table"] != path.stem:
         raise ValueError(f"{path}: it calls itself {content['table']!r}; the file and its table go by one name")
-    shared = content.get("shared") or {}
+    _check_runs(str(path), content["modes"], content["seeds"])
+    shared = _parameters(f"{path}, shared", content.get("shared"))
+    if not isinstance(content["rows"], list):
+        raise ValueError(f"{path}: rows is {shown(content['rows'])}, expected a list of rows")
     rows = tuple(_row(path, entry, content) for entry in content["rows"])
     table = Table(content["table"], content["question"], content["notebook"], content["baseline"], shared, rows)
     names = [row.name for row in rows]
@@ -158,24 +164,73 @@ def load_table(path: str | Path) -> Table:
         raise ValueError(f"{path}: two rows are called {twice.pop()!r}")
     if table.baseline not in names:
         raise ValueError(f"{path}: the baseline {table.baseline!r} is no row; the rows are {', '.join(names)}")
-    for row in rows:
+    _check_settings(path, table)
+    return table
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which by itself keeps the last of two equal keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Raises ConstructorError where a key comes twice."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for index, key in enumerate(keys):
+            if key in keys[:index]:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice; leave one out", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _parameters(where: str, given: Any) -> dict[str, Any]:
+    """Names and values of a row or of all. Raises ValueError for seed and mode, and for a number that YAML takes for a text."""
+    if not isinstance(given, Mapping | None):
+        raise ValueError(f"{where}: the parameters are {shown(given)}, expected names and values")
+    for name, value in (given or {}).items():
+        if name in ("seed", "mode"):
+            raise ValueError(f"{where}: {name!r} is no parameter of a table; write {name}s: [{value}] beside the parameters")
+        if isinstance(value, str) and (number := re.fullmatch(r"([-+]?\d+)(\.\d*)?[eE]([-+]?)(\d+)", value)):
+            whole, part, sign, power = number.groups()
+            mend = f"{whole}{part or '.0'}e{sign or '+'}{power}"
+            raise ValueError(f"{where}: {name} is {value}, which YAML reads as a text; write {mend}")
+    return dict(given or {})
+
+
+def _check_runs(where: str, modes: Any, seeds: Any) -> None:
+    """Raises ValueError for what are no lists of modes and of seeds, each once."""
+    if not isinstance(modes, list) or not modes or any(mode not in MODES or modes.count(mode) > 1 for mode in modes):
+        raise ValueError(f"{where}: modes is {shown(modes)}; it needs modes among {', '.join(MODES)}, each once, such as [FIX]")
+    if not isinstance(seeds, list) or not seeds or any(type(s) is not int or s < 0 or seeds.count(s) > 1 for s in seeds):
+        raise ValueError(f"{where}: seeds is {shown(seeds)}; give a list of whole numbers, each once, such as [0, 1, 2]")
+
+
+def _check_settings(path: Path, table: Table) -> None:
+    """Raises ValueError for a setting that cannot run, and for two rows that would measure the same of the same run."""
+    first: dict[str, str] = {}
+    for row in table.rows:
         for mode in row.modes:
             try:
-                table.setting(row, mode, row.seeds[0])
+                came_to = table.setting(row, mode, row.seeds[0]).consequences()
             except ValueError as error:
                 raise ValueError(f"{path}, row {row.name!r}: {error}") from None
-    return table
+            for seed in row.seeds:
+                measured = json.dumps([came_to | {"seed": seed}, sorted(row.variants)], sort_keys=True)
+                if (other := first.setdefault(measured, row.name)) != row.name:
+                    alike = f"rows {other!r} and {row.name!r} come to the same run ({mode}, seed {seed})"
+                    raise ValueError(f"{path}: {alike}; change a parameter that counts there, or leave one of them out")
 
 
 def _row(path: Path, entry: Any, table: Mapping[str, Any]) -> Row:
     _check_keys(path, entry, _ROW_KEYS, optional={"label", "parameters", "variants", "modes", "seeds"})
-    modes, seeds = (tuple(entry.get(key, table[key])) for key in ("modes", "seeds"))
-    if not modes or not set(modes) <= set(MODES) or not seeds:
-        raise ValueError(f"{path}, row {entry['name']!r}: needs modes among {', '.join(MODES)} and 1 seed or more")
-    variants = tuple(map(str, entry.get("variants", ("all",))))
-    return Row(
-        entry["name"], entry.get("label", entry["name"]), entry.get("parameters") or {}, variants, modes, seeds
-    )
+    where = f"{path}, row {entry['name']!r}"
+    if not isinstance(entry["name"], str):
+        raise ValueError(f"{where}: its name is no text; put it in quotes")
+    modes, seeds = (entry.get(key, table[key]) for key in ("modes", "seeds"))
+    _check_runs(where, modes, seeds)
+    parameters = _parameters(where, entry.get("parameters"))
+    variants = entry.get("variants", ["all"])
+    if not isinstance(variants, list) or not variants:
+        raise ValueError(f"{where}: variants is {shown(variants)}, expected a list such as [all]")
+    label = entry.get("label", entry["name"])
+    return Row(entry["name"], label, parameters, tuple(map(str, variants)), tuple(modes), tuple(seeds))
 
 
 def _check_keys(path: Path, content: Any, known: set[str], optional: set[str]) -> None:

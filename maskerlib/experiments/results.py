@@ -23,7 +23,7 @@ import pandas as pd
 from PIL import Image
 
 from maskerlib.classifiers import Classifier
-from maskerlib.experiments.committed import DIGITS, committed_runs, row_name, rows_record
+from maskerlib.experiments.committed import DIGITS, committed_runs, row_name, rows_record, state
 from maskerlib.experiments.grid import Row, Run, Table, unique
 from maskerlib.experiments.run import BY_CLASS
 from maskerlib.experiments.settings import Setting
@@ -71,6 +71,8 @@ def runs_folder(root: Path) -> Path:
 
 def missing_runs(table: Table, runs: Path, into: Path) -> dict[str, Run]:
     """{address: run} of the runs that have yet to be made: neither finished in `runs` nor known to the files in `into`."""
+    if state(table, into) == "current":
+        return {}
     known = committed_runs(table, into)
     every = unique(list(table.runs()))
     return {a: run for a, run in every.items() if a not in known and not (runs / a / "metrics.json").is_file()}

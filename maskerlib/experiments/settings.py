@@ -200,7 +200,9 @@ class Setting:
             "steps": self.passes is not None,
         }
         left_out = {name for names, applies in unused.items() if applies for name in names.split()}
-        return {name: value for name, value in self.changes().items() if name not in left_out}
+        numbers = {field.name for field in dataclasses.fields(self) if "float" in str(field.type)}
+        found = {name: value for name, value in self.changes().items() if name not in left_out}
+        return {name: float(value) if name in numbers and value is not None else value for name, value in found.items()}
 
     def address(self) -> str:
         """Sixteen hex digits: the same for settings that come to the same under one version of the numbers, for no others."""

@@ -17,18 +17,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from maskerlib.experiments.committed import rows_record
+from maskerlib.experiments.committed import STATES, state
 from maskerlib.experiments.grid import NOTEBOOK, Table
 from maskerlib.experiments.results import make_table, missing_runs, paired
-from maskerlib.experiments.version import VERSION
 from maskerlib.files import read_json
 from maskerlib.notebooks import project_root, run_notebook
 
 __all__ = ["STATES", "Results", "read_results", "rerun", "state", "verdict"]
-
-STATES = ("current", "other version", "other rows", "none")
-"""What the files of a table can be: made of its rows by training of this version, of another one, of other rows, or not made."""
-
 
 @dataclass(frozen=True)
 class Results:
@@ -104,17 +99,6 @@ def read_results(name: str, folder: str | Path | None = None) -> Results:
     strips = np.split(sheet, len(record["maps"]))
     maps = {(entry["setting"], entry["mode"]): strip for entry, strip in zip(record["maps"], strips, strict=True)}
     return Results(*frames, maps, record)
-
-
-def state(table: Table, folder: Path) -> str:
-    """Which of `STATES` the files of `table` in `folder` are in. Raises ValueError for a damaged record."""
-    files = [folder / f"{table.name}{end}" for end in (".json", ".csv", "_paired.csv", "_seeds.csv", "_maps.png")]
-    if not all(path.is_file() for path in files):
-        return "none"
-    record = read_json(files[0])
-    if record.get("rows") != rows_record(table) or record.get("baseline") != table.baseline:
-        return "other rows"
-    return "current" if record.get("version") == VERSION else "other version"
 
 
 def rerun(table: Table, runs: Path, into: Path, *, device: str = "", timeout: float | None = None) -> Results:

@@ -31,6 +31,7 @@ __all__ = [
     "CannotWrite",
     "atomic_path",
     "hash_tensors",
+    "is_there",
     "load_checkpoint",
     "make_folder",
     "read_json",
@@ -142,10 +143,9 @@ def make_folder(folder: str | os.PathLike[str]) -> Path:
         finally:
             with contextlib.suppress(OSError):
                 trial.unlink(missing_ok=True)
-    except OSError as error:
-        raise CannotWrite(
-            f"folder {folder} cannot be written to ({error.strerror}); give another one{_free(folder / 'trial')}"
-        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise CannotWrite(f"folder {folder} cannot be written to ({reason}); give another one{_free(folder / 'trial')}") from None
     return folder
 
 
@@ -192,11 +192,25 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a file or folder at `path`. Raises ValueError for a name that no file can have."""
+    try:
+        os.stat(path)
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{str(path)[:120]!r} cannot be looked up ({reason}); give another path") from None
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read a JSON file. Raises FileNotFoundError, or ValueError naming the file when it is not JSON."""
+    if not is_there(path):
+        raise FileNotFoundError(f"no file {path}; copy it again, or make it anew")
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number of thousands of digits, too deep
+    except (ValueError, RecursionError, IsADirectoryError) as error:  # no UTF-8, thousands of digits, too deep, a folder
         raise ValueError(f"{path} is not valid JSON ({error}); delete it and run again") from None
 
 
@@ -220,8 +234,10 @@ def load_checkpoint(path: str | os.PathLike[str], *, device: torch.device | str 
 
     Raises FileNotFoundError, or ValueError naming the file when it is truncated, damaged or holds other objects.
     """
-    if not Path(path).is_file():
+    if not is_there(path):
         raise FileNotFoundError(f"no checkpoint at {path}; train one first or give another path")
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder, expected a checkpoint; give the path of a file")
     mend = "delete it to start afresh, or copy it again"
     try:
         content = torch.load(path, map_location=device, weights_only=True)

@@ -8,12 +8,12 @@ from torch import nn
 
 from maskerlib.checks import check_finite
 from maskerlib.classifiers import Classifier
-from maskerlib.files import load_checkpoint, save_checkpoint, write_json
+from maskerlib.files import is_there, load_checkpoint, read_json, save_checkpoint, write_json
 from maskerlib.loop import History, clear_checkpoint
 from maskerlib.networks import load_state
 from maskerlib.provenance import provenance
 
-__all__ = ["load_finished", "load_weights", "save_finished"]
+__all__ = ["load_finished", "load_weights", "read_history", "save_finished"]
 
 
 def load_finished(folder: Path | None, name: str, run: str) -> dict[str, Any] | None:
@@ -21,7 +21,7 @@ def load_finished(folder: Path | None, name: str, run: str) -> dict[str, Any] | 
 
     Raises ValueError for a folder that holds another run, or a file that is damaged.
     """
-    if folder is None or not (folder / f"{name}.pt").exists():
+    if folder is None or not is_there(folder / f"{name}.pt"):
         return None
     saved = load_checkpoint(folder / f"{name}.pt")
     if saved.get("run") != run:
@@ -48,6 +48,14 @@ def load_weights(module: nn.Module, saved: Mapping[str, Any], path: Path) -> Non
             f"{path} does not hold the weights of this network ({type(error).__name__}: {reason}); copy it again, or delete it "
             "to start afresh"
         ) from None
+
+
+def read_history(folder: Path) -> History:
+    """The history that a finished training left in `folder`. Raises FileNotFoundError or ValueError naming the file."""
+    history = read_json(folder / "history.json")
+    if not isinstance(history, dict) or not history or not all(isinstance(values, list) for values in history.values()):
+        raise ValueError(f"{folder / 'history.json'} is no history of a training; copy it again, or train anew")
+    return history
 
 
 def save_finished(

@@ -17,8 +17,8 @@ from maskerlib.checks import check_finite
 from maskerlib.classifiers import Classifier
 from maskerlib.config import MaskerConfig
 from maskerlib.doors import aligned, check_classifier, check_images, decided
-from maskerlib.files import load_checkpoint, read_json, save_checkpoint, write_json
-from maskerlib.finished import load_finished, load_weights, save_finished
+from maskerlib.files import load_checkpoint, save_checkpoint, write_json
+from maskerlib.finished import load_finished, load_weights, read_history, save_finished
 from maskerlib.infills import Infill
 from maskerlib.loop import (
     Diverged,
@@ -283,4 +283,4 @@ def load_trained(folder: str | Path, classifier: Classifier) -> Trained:
     learner = _learner(classifier, config).to(memory_format=classifier.memory_format)
     if config.mode == "CA":
         load_weights(learner, load_checkpoint(folder / "classifier.pt"), folder / "classifier.pt")
-    return Trained(masker.eval(), learner.eval().requires_grad_(False), config, read_json(folder / "history.json"))
+    return Trained(masker.eval(), learner.eval().requires_grad_(False), config, read_history(folder))

@@ -378,7 +378,7 @@ class TestTables:
 
     def test_shared_runs_are_made_once(self, tmp_path):
         table = load_table(
-            table_file(tmp_path, rows=[{"name": "plain"}, {"name": "same", "parameters": {"tv": 0.002}}])
+            table_file(tmp_path, rows=[{"name": "plain"}, {"name": "same", "parameters": {"tv": 0.002}, "variants": ["seen"]}])
         )
         assert len(list(table.runs())) == 12 and len(unique(list(table.runs()))) == 6
 

@@ -661,6 +661,18 @@ class TestFolder:
         (tmp_path / "classifier.pt").unlink()
         with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*classifier\.pt"):
             load_trained(tmp_path, tiny_classifier())
+        for content in ("[]", "{}", "null"):
+            (tmp_path / "history.json").write_text(content)
+            save_checkpoint(tmp_path / "classifier.pt", {"weights": tiny_classifier().weights()})
+            with pytest.raises(ValueError, match=r"history\.json is no history of a training"):
+                load_trained(tmp_path, tiny_classifier())
+        for name in ("x" * 300, "null\0byte"):
+            for call in (
+                lambda name=name: load_trained(tmp_path / name, tiny_classifier()),
+                lambda name=name: train(FIX, folder=tmp_path / name),
+            ):
+                with pytest.raises(ValueError, match="cannot be looked up|cannot be written to"):
+                    call()
         save_checkpoint(tmp_path / "masker.pt", {"weights": {}})
         with pytest.raises(ValueError, match=r"masker\.pt is not a masker that train_masker saved"):
             load_trained(tmp_path, tiny_classifier())

@@ -45,7 +45,7 @@ def scenes(seeds: int, steps: int) -> None:
         print(f"predicted - labels, {metric}: {mean:+.4f} [{low:+.4f}, {high:+.4f}] over {seeds} seeds")
 
 
-def unsure(steps: int, images: int) -> None:
+def unsure(steps: int, images: int, classifier_lr: float) -> None:
     """FIX and CA with EfficientNet-Lite0 on scenes of 224 pixels, whose labels it does not know: classes, area, LE."""
     classifier = efficientnet_lite0()
     counts = {"train": images, "val": 96}
@@ -55,7 +55,14 @@ def unsure(steps: int, images: int) -> None:
     print(f"{len(before.unique())} classes predicted on {len(val)} scenes")
     for mode in ("FIX", "CA"):
         config = MaskerConfig.final(
-            mode, steps=steps, batch_size=16, masker_lr=5e-3, schedule="cosine", warmup=0.1, pool_every=8
+            mode,
+            steps=steps,
+            batch_size=16,
+            masker_lr=5e-3,
+            schedule="cosine",
+            warmup=0.1,
+            pool_every=8,
+            classifier_lr=classifier_lr,
         )
         trained = train_masker(classifier, train, config, progress=False)
         after = decided(val, trained.classifier).labels
@@ -73,10 +80,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--unsure", action="store_true", help="EfficientNet-Lite0 on scenes of 224 pixels")
     parser.add_argument("--seeds", type=int, default=3, help="of the scenes (%(default)s)")
-    parser.add_argument("--steps", type=int, help="of each training (128 on the scenes, 60 for --unsure)")
+    parser.add_argument("--steps", type=int, help="of each training (128 on the scenes, 30 for --unsure)")
+    parser.add_argument("--classifier-lr", type=float, default=1e-4, help="of CA, for --unsure (%(default)s)")
     parser.add_argument("--images", type=int, default=320, help="to train on, for --unsure (%(default)s)")
     options = parser.parse_args()
     if options.unsure:
-        unsure(options.steps or 60, options.images)
+        unsure(options.steps or 30, options.images, options.classifier_lr)
     else:
         scenes(options.seeds, options.steps or 128)

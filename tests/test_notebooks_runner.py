@@ -464,7 +464,8 @@ def test_the_command_reports_a_failure_in_one_line(write, capsys):
     )
 
 
-def test_the_folders_of_what_it_must_write_are_those_that_the_notebook_names(write, capsys):
+def test_the_folders_of_what_it_must_write_are_those_that_the_notebook_names(write, capsys, monkeypatch):
+    monkeypatch.delenv("MASKERLIB_PROFILE", raising=False)
     session = "from maskerlib.course.session import open_session\ns = open_session('n', profile, default={}, smoke={})"
     write("profile = ''", session, "s.figures.mkdir(parents=True, exist_ok=True)\n(s.figures / 'a').touch()")
     arguments = ["notebook.ipynb", "copy.ipynb", "--produces", "{figures}/a", "--produces", "{results}/b"]

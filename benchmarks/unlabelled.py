@@ -76,15 +76,20 @@ def unsure(steps: int, images: int, classifier_lr: float) -> None:
         )
 
 
-if __name__ == "__main__":
+def main(argv: list[str] | None = None) -> None:
+    """Train, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--unsure", action="store_true", help="EfficientNet-Lite0 on scenes of 224 pixels")
     parser.add_argument("--seeds", type=int, default=3, help="of the scenes (%(default)s)")
     parser.add_argument("--steps", type=int, help="of each training (128 on the scenes, 30 for --unsure)")
     parser.add_argument("--classifier-lr", type=float, default=1e-4, help="of CA, for --unsure (%(default)s)")
     parser.add_argument("--images", type=int, default=320, help="to train on, for --unsure (%(default)s)")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     if options.unsure:
         unsure(options.steps or 30, options.images, options.classifier_lr)
     else:
         scenes(options.seeds, options.steps or 128)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from maskerlib.classifiers import Classifier, frozen
 from maskerlib.doors import Targets, as_targets, check_images
+from maskerlib.precision import single
 
 __all__ = ["SIGNS", "Attribute", "GradientMethod", "admitted", "by_captum", "magnitude_map"]
 
@@ -46,7 +47,7 @@ def magnitude_map(
     if attribution.dim() != 4:
         raise ValueError(f"attributions have shape {tuple(attribution.shape)}, expected (B, channels, H, W)")
     _check_map_options(channels, clip, sign)
-    size = _single(attribution.detach())
+    size = single(attribution.detach())
     if not size.isfinite().all():
         raise ValueError("attributions hold NaN or infinity; mend them, or the images that they explain")
     size = size.abs() if sign == "absolute" else size.clamp(min=0)
@@ -65,11 +66,6 @@ def _check_map_options(channels: str, clip: float, sign: str) -> None:
         raise ValueError(f"clip={clip}: expected a quantile above 0 and at most 1")
     if sign not in SIGNS:
         raise ValueError(f"sign={sign!r} is unknown; choose one of {', '.join(SIGNS)}")
-
-
-def _single(values: Tensor) -> Tensor:
-    """In float32 at least; float64 stays."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
@@ -115,4 +111,4 @@ def by_captum(
     """captum's attributions of the targets' logits, without graph; the caller may have gradients off."""
     with torch.enable_grad():
         given = images.detach().clone().requires_grad_()  # the caller's own tensor keeps its flag
-        return _single(method.attribute(given, target=targets, **options).detach())
+        return single(method.attribute(given, target=targets, **options).detach())

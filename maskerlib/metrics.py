@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from maskerlib.boxes import best_iou, binarise, box_area, box_coverage, check_masks, pad_boxes
 from maskerlib.classifiers import Classifier
+from maskerlib.precision import single
 
 __all__ = [
     "RESIZES",
@@ -105,7 +106,7 @@ def f1(masks: Tensor, boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         F1 (B,) and F1a (B,) in [0, 1]; NaN for an image without ground-truth boxes.
     """
     check_masks(masks)
-    values = _single(masks)
+    values = single(masks)
     padded, real = pad_boxes(boxes, masks.device, size=masks.shape[-2:])
     rows, columns = box_coverage(padded.to(values), masks.shape[-2:])
     inside = torch.einsum("bhw,bkh,bkw->bk", values[:, 0], rows, columns)
@@ -144,7 +145,7 @@ def saliency_metric(
     share = box_area(predicted) / (images.shape[-2] * images.shape[-1])
     crops = crop_and_resize(images, predicted, classifier.input_size, classifier.mean, resize=resize)
     with torch.no_grad():
-        logits = _single(classifier(crops))
+        logits = single(classifier(crops))
     classes = logits.shape[1]
     if targets.max() >= classes:
         found = int(targets.max())
@@ -190,7 +191,7 @@ def mask_statistics(masks: Tensor) -> dict[str, Tensor]:
         1, 1 = all are one half. (The release leaves the second term out.)
     """
     check_masks(masks)
-    m = _single(masks).clamp(0, 1)
+    m = single(masks).clamp(0, 1)
     rest = 1 - m
     bits = -(torch.xlogy(m, m) + torch.xlogy(rest, rest)) / math.log(2)
     everything = (1, 2, 3)
@@ -200,11 +201,6 @@ def mask_statistics(masks: Tensor) -> dict[str, Tensor]:
         "TV": _mean(m.diff(dim=2).square()) + _mean(m.diff(dim=3).square()),
         "entropy": bits.mean(dim=everything),
     }
-
-
-def _single(values: Tensor) -> Tensor:
-    """In float32 at least; float64 stays."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _mean(differences: Tensor) -> Tensor:

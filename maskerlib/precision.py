@@ -7,8 +7,9 @@ training two to four times faster. On processors without them it is emulated and
 import contextlib
 
 import torch
+from torch import Tensor
 
-__all__ = ["PRECISIONS", "autocast", "resolve_precision"]
+__all__ = ["PRECISIONS", "autocast", "resolve_precision", "single"]
 
 PRECISIONS = ("auto", "bf16", "fp32")
 
@@ -29,6 +30,11 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
     if kind == "cpu":
         return "bf16" if _cpu_has_bf16() else "fp32"
     return "fp32"
+
+
+def single(values: Tensor) -> Tensor:
+    """The values in float32 at least; float64 stays."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _cpu_has_bf16() -> bool:

@@ -32,6 +32,7 @@ from maskerlib.experiments.settings import Setting
 from maskerlib.experiments.tables import state
 from maskerlib.experiments.version import VERSION
 from maskerlib.files import read_json
+from maskerlib.notebooks import run_notebook
 from maskerlib.parameters import read_parameters
 from maskerlib.training import train_masker
 
@@ -658,3 +659,12 @@ def test_papermill_by_itself_refuses_a_misspelt_parameter(tmp_path):
     assert done.returncode != 0
     assert "a run has no parameter 'sede'; did you mean 'seed'" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_on_fewer_validation_scenes_than_it_shows(tmp_path, monkeypatch):
+    """Five scenes, where eight are kept and six are drawn."""
+    monkeypatch.chdir(tmp_path)
+    values = {"val_images": 5, "profile": "smoke", "device": "cpu", "folder": str(tmp_path / "run")}
+    run_notebook(ROOT / NOTEBOOK, tmp_path / "run.ipynb", values, 300)
+    assert read_json(tmp_path / "run" / "metrics.json")["setting"]["val_images"] == 5

@@ -23,7 +23,7 @@ STAMP := .venv/.installed
 
 CELL_TIMEOUT = 300
 
-# Threads that wait for each other sleep, so that other work on this machine does not slow them down; see maskerlib/threads.py.
+# Threads that wait for each other sleep, so that other work on this machine does not slow them down; see maskerlib/running/threads.py.
 OMP_WAIT_POLICY ?= PASSIVE
 export OMP_WAIT_POLICY
 
@@ -77,7 +77,7 @@ notebooks: $(STAMP) ## execute every notebook and its solutions, and store the o
 	done
 
 weights: $(STAMP) ## pack what `make run` trained as the weights that travel with the package
-	@$(PY) -m maskerlib.pretrained runs/cache/scene-resnet-default-seed0 runs/quickstart
+	@$(PY) -m maskerlib.masker.pretrained runs/cache/scene-resnet-default-seed0 runs/quickstart
 
 lint: $(STAMP) ## check the style of all Python files and notebooks
 	@$(PY) -m ruff check . $(ARGS)

@@ -14,8 +14,8 @@ from timing import arguments
 from torch.utils.flop_counter import FlopCounterMode
 from train_step import JUDGES, Stepper, problem, settings
 
-from maskerlib.files import write_json
-from maskerlib.provenance import provenance
+from maskerlib.running.files import write_json
+from maskerlib.running.provenance import provenance
 
 STUDY = round(60 * 0.2 * 1_281_167)
 """Images that a masker of the study sees: 60 epochs, each a fifth of ImageNet's training set."""

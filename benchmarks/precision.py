@@ -14,17 +14,17 @@ from typing import Any
 import torch
 from timing import arguments
 
-from maskerlib.classifier_training import train_classifier
-from maskerlib.classifiers import Classifier
-from maskerlib.config import MaskerConfig
-from maskerlib.evaluation import evaluate
-from maskerlib.files import load_checkpoint, write_json
-from maskerlib.precision import resolve_precision
-from maskerlib.provenance import provenance
-from maskerlib.samples import Subset
-from maskerlib.scenes import Scenes
-from maskerlib.training import train_masker
-from maskerlib.zoo import scene_resnet
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.scene_resnet import scene_resnet
+from maskerlib.data.samples import Subset
+from maskerlib.data.scenes.source import Scenes
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.training import train_masker
+from maskerlib.metrics.evaluation import evaluate
+from maskerlib.running.files import load_checkpoint, write_json
+from maskerlib.running.precision import resolve_precision
+from maskerlib.running.provenance import provenance
+from maskerlib.training.classifier import train_classifier
 
 
 def scene_classifier(path: Path | None, train: Scenes, device: torch.device) -> Classifier:

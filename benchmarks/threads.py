@@ -1,6 +1,7 @@
 """How much a second thread helps a training, alone and beside a busy process, with threads that spin and that sleep.
 
-A thread that waits for the others spins unless OMP_WAIT_POLICY is PASSIVE (see maskerlib/threads.py). The variable is read when
+A thread that waits for the others spins unless OMP_WAIT_POLICY is PASSIVE (see maskerlib/running/threads.py). The variable is
+read when
 torch is loaded, so each measurement is a process of its own: it trains the scene classifier on random images, without warm-up
 steps, and reports its seconds. All of them take turns, round by round, first alone and then beside a process that keeps one core
 busy, which is started and ended here.
@@ -21,9 +22,9 @@ import torch
 from timing import arguments
 from torch.nn.functional import cross_entropy
 
-from maskerlib.files import write_json
-from maskerlib.provenance import provenance
-from maskerlib.zoo import scene_resnet
+from maskerlib.classifiers.scene_resnet import scene_resnet
+from maskerlib.running.files import write_json
+from maskerlib.running.provenance import provenance
 
 _CLASSES, _SIZE, _BATCH = 16, 96, 32  # of the default scenes
 _WARM = 2  # steps that do not count

@@ -10,16 +10,17 @@ from typing import Any
 import torch
 from timing import arguments, interleaved
 
-from maskerlib.classifiers import frozen
-from maskerlib.evaluation import evaluate
-from maskerlib.files import write_json
-from maskerlib.masker import masker_for, masker_method
-from maskerlib.precision import PRECISIONS, autocast, resolve_precision
-from maskerlib.provenance import provenance
-from maskerlib.references import grad_cam
-from maskerlib.samples import Subset, batches
-from maskerlib.scenes import Scenes
-from maskerlib.zoo import scene_resnet, torchvision_resnet
+from maskerlib.classifiers.classifier import frozen
+from maskerlib.classifiers.scene_resnet import scene_resnet
+from maskerlib.classifiers.torchvision_networks import torchvision_resnet
+from maskerlib.data.samples import Subset, batches
+from maskerlib.data.scenes.source import Scenes
+from maskerlib.masker.network import masker_for, masker_method
+from maskerlib.methods.grad_cam import grad_cam
+from maskerlib.metrics.evaluation import evaluate
+from maskerlib.running.files import write_json
+from maskerlib.running.precision import PRECISIONS, autocast, resolve_precision
+from maskerlib.running.provenance import provenance
 
 
 def maps(options: Any, device: torch.device) -> dict[str, Any]:

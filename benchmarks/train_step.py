@@ -22,17 +22,17 @@ from timing import RETURN_MEMORY, arguments, interleaved, peak_memory
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskerlib.classifiers import Classifier
-from maskerlib.config import MaskerConfig
-from maskerlib.files import write_json
-from maskerlib.infills import INFILLS
-from maskerlib.masker import Masker, masker_for
-from maskerlib.masks import mask_from_logits
-from maskerlib.objectives import evaluate_objective
-from maskerlib.precision import PRECISIONS, resolve_precision
-from maskerlib.provenance import provenance
-from maskerlib.step import compute_gradients
-from maskerlib.zoo import torchvision_resnet
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.torchvision_networks import torchvision_resnet
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.network import Masker, masker_for
+from maskerlib.masker.step import compute_gradients
+from maskerlib.masking.infills import INFILLS
+from maskerlib.masking.masks import mask_from_logits
+from maskerlib.masking.objectives import evaluate_objective
+from maskerlib.running.files import write_json
+from maskerlib.running.precision import PRECISIONS, resolve_precision
+from maskerlib.running.provenance import provenance
 
 TARGETS = {"FIX": 3.0, "CA": 2.5}
 """Reference time / our time that the project wants where bfloat16 is fast."""
@@ -56,7 +56,7 @@ def plain_gradients(
     *,
     judge: Classifier | None = None,
 ) -> None:
-    """The gradients of `maskerlib.step.compute_gradients`, computed the plain way."""
+    """The gradients of `maskerlib.masker.step.compute_gradients`, computed the plain way."""
     learns = config.mode == "CA"
     weights = list(classifier.parameters())
     with torch.set_grad_enabled(learns):
@@ -83,7 +83,7 @@ def plain_gradients(
 class Stepper:
     """A masker, a classifier, a judge and their optimisers, set up for our step or for the plain one.
 
-    The classifier and the judge are in eval mode, as in `maskerlib.training.train_masker`, in CA as well.
+    The classifier and the judge are in eval mode, as in `maskerlib.masker.training.train_masker`, in CA as well.
     """
 
     def __init__(

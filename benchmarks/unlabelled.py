@@ -13,17 +13,17 @@ from pathlib import Path
 
 import torch
 
-from maskerlib.config import MaskerConfig
-from maskerlib.doors import decided
-from maskerlib.evaluation import evaluate
+from maskerlib.classifiers.doors import decided
+from maskerlib.classifiers.efficientnet_lite0 import efficientnet_lite0
+from maskerlib.classifiers.scene_resnet import scene_classifier
+from maskerlib.data.samples import Relabelled
+from maskerlib.data.scenes.source import Scenes
 from maskerlib.experiments.run import sources
 from maskerlib.experiments.settings import Setting
-from maskerlib.intervals import t_interval
-from maskerlib.pretrained import scene_classifier
-from maskerlib.samples import Relabelled
-from maskerlib.scenes import Scenes
-from maskerlib.training import train_masker
-from maskerlib.zoo import efficientnet_lite0
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.training import train_masker
+from maskerlib.metrics.evaluation import evaluate
+from maskerlib.metrics.intervals import t_interval
 
 CACHE = Path("runs/cache")
 

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 from unicodedata import category
 
 from maskerlib import __version__
-from maskerlib.interruption import interruptible
-from maskerlib.threads import wait_passively
+from maskerlib.running.interruption import interruptible
+from maskerlib.running.threads import wait_passively
 
 if TYPE_CHECKING:
     import torch
 
-    from maskerlib.classifiers import Classifier
+    from maskerlib.classifiers.classifier import Classifier
 
 __all__ = ["main"]
 
@@ -81,13 +81,11 @@ def _shown(text: str) -> str:
 
 
 def _names() -> str:
-    from maskerlib.explain import METHODS
-    from maskerlib.zoo import NAMES
+    from maskerlib.classifiers.registry import CLASSIFIERS
+    from maskerlib.methods.registry import METHODS
 
-    methods = {name: meaning for name, (_, meaning) in METHODS.items()}
-    methods["masker:FOLDER"] = "a masker that train_masker left in a folder"
-    lines = ["methods (--method):", *(f"  {name:22}{meaning}" for name, meaning in methods.items())]
-    return "\n".join([*lines, "classifiers (--classifier):", *(f"  {name:22}{meaning}" for name, meaning in NAMES.items())])
+    listed = {"methods (--method):": METHODS, "classifiers (--classifier):": CLASSIFIERS}
+    return "\n".join(line for title, known in listed.items() for line in (title, *(f"  {each}" for each in known.lines())))
 
 
 class _Job:
@@ -96,10 +94,11 @@ class _Job:
     def __init__(self, options: argparse.Namespace) -> None:
         import torch  # this and what follows take seconds
 
-        from maskerlib.asking import explained_by
-        from maskerlib.doors import as_targets
-        from maskerlib.explain import find_photos, method_named
-        from maskerlib.zoo import classifier_named
+        from maskerlib.classifiers.doors import as_targets
+        from maskerlib.classifiers.registry import classifier_named
+        from maskerlib.explain import find_photos
+        from maskerlib.methods.asking import explained_by
+        from maskerlib.methods.registry import method_named
 
         self.options = options
         self.photos, self.left_out = find_photos(options.photos or ["chelsea"])
@@ -124,9 +123,9 @@ class _Job:
         import numpy as np
 
         from maskerlib.explain import explain, explanation_picture, read_photo
-        from maskerlib.files import atomic_path
         from maskerlib.plots import save_figure
-        from maskerlib.progress import counted
+        from maskerlib.running.files import atomic_path
+        from maskerlib.running.progress import counted
 
         pairs = list(zip(self.photos, self.outputs, strict=True))
         for item, path in counted(pairs, "photos", len(pairs), bar=self.bar):
@@ -156,9 +155,9 @@ def _outputs(options: argparse.Namespace, photos: Sequence[str | Path]) -> list[
 
     A file that --output names is replaced, and so are those in the folder of the default; others only with --force.
     """
+    from maskerlib.data.files.listing import is_image_name
     from maskerlib.explain import check_outputs, output_paths
-    from maskerlib.files import make_folder
-    from maskerlib.listing import is_image_name
+    from maskerlib.running.files import make_folder
 
     if not options.output.strip():
         raise ValueError(f"--output {options.output!r} is empty; give a file or a folder, or leave it out for {_FOLDER}/")

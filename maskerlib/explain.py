@@ -9,7 +9,7 @@
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,43 +19,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskerlib import plots
-from maskerlib.asking import ask, explained_by
-from maskerlib.classifiers import Classifier, frozen
-from maskerlib.doors import as_targets, check_images
-from maskerlib.framing import fit
-from maskerlib.gradients import gradient, guided_backprop, integrated_gradients, smooth_grad
-from maskerlib.images import read_image
-from maskerlib.listing import is_image_name
-from maskerlib.masks import area, masked_in, masked_out
-from maskerlib.optimise import mask_method
-from maskerlib.photos import PHOTOGRAPHS, Photos
-from maskerlib.references import Method, centre_box, grad_cam, random_map
+from maskerlib.classifiers.classifier import Classifier, frozen
+from maskerlib.classifiers.doors import as_targets, check_images
+from maskerlib.data.files.framing import fit
+from maskerlib.data.files.images import read_image
+from maskerlib.data.files.listing import is_image_name
+from maskerlib.data.photos import PHOTOGRAPHS, Photos
+from maskerlib.masking.masks import area, masked_in, masked_out
+from maskerlib.methods.asking import ask, explained_by
+from maskerlib.methods.protocol import Method
 
 __all__ = [
-    "METHODS",
     "Explanation",
     "check_outputs",
     "explain",
     "explanation_picture",
     "find_photos",
-    "method_named",
     "output_paths",
     "path_status",
     "read_photo",
 ]
-
-METHODS: dict[str, tuple[Callable[[int, bool], Method], str]] = {
-    "optimise": (lambda seed, bar: mask_method(seed=seed, progress=bar), "one mask per image, by gradient descent"),
-    "gradient": (lambda seed, bar: gradient(), "the gradient of the logit"),
-    "smooth-grad": (lambda seed, bar: smooth_grad(seed=seed), "the mean gradient of noisy copies"),
-    "guided-backprop": (lambda seed, bar: guided_backprop(), "guided backpropagation"),
-    "integrated-gradients": (lambda seed, bar: integrated_gradients(), "integrated gradients"),
-    "grad-cam": (lambda seed, bar: grad_cam(), "Grad-CAM of the last layer named"),
-    "centre-box": (lambda seed, bar: centre_box(), "a box in the middle, whatever the photo"),
-    "random": (lambda seed, bar: random_map(seed), "noise, whatever the photo"),
-}
-"""{name: (what makes the method of a seed, with a bar or without; what it draws)}; a trained masker is "masker:FOLDER"."""
-
 
 @dataclass(frozen=True)
 class Explanation:
@@ -83,25 +66,8 @@ class Explanation:
         return self.saliency.shape[-2], self.saliency.shape[-1]
 
 
-def method_named(name: str, classifier: Classifier, *, seed: int = 0, progress: bool = False) -> Method:
-    """The method called `name`: one of `METHODS`, or "masker:FOLDER" for what `train_masker` left in a folder.
-
-    Raises ValueError for an unknown name and a masker without a folder; for a folder as `maskerlib.training.load_trained` does.
-    """
-    kind, colon, folder = name.partition(":")
-    if colon and kind == "masker":
-        if not folder.strip():
-            raise ValueError(f"method {name!r} names no folder; give masker:FOLDER, with what train_masker left in it")
-        from maskerlib.training import load_trained  # what training needs takes time to import
-
-        return load_trained(folder, classifier)
-    if name not in METHODS:
-        raise ValueError(f"there is no method {name!r}; choose {', '.join(METHODS)} or masker:FOLDER")
-    return METHODS[name][0](seed, progress)
-
-
 def find_photos(given: Iterable[str | Path]) -> tuple[list[str | Path], int]:
-    """The photographs meant by paths of images and folders and names of `maskerlib.photos.PHOTOGRAPHS`, in order.
+    """The photographs meant by paths of images and folders and names of `maskerlib.data.photos.PHOTOGRAPHS`, in order.
 
     Returns them, and how many files and folders inside the folders given were left out, as they are no images by their names.
     No file is read, and none is refused for its name. Raises FileNotFoundError for what is neither a path nor a name, ValueError
@@ -131,7 +97,10 @@ def find_photos(given: Iterable[str | Path]) -> tuple[list[str | Path], int]:
 
 
 def read_photo(item: str | Path, channels: int = 3) -> Tensor:
-    """One of what `find_photos` found, (channels, H, W) float32 in [0, 1]; errors as for `maskerlib.images.read_image`."""
+    """One of what `find_photos` found, (channels, H, W) float32 in [0, 1].
+
+    Errors as for `maskerlib.data.files.images.read_image`.
+    """
     if isinstance(item, str) and item in PHOTOGRAPHS:
         return Photos(item, channels=channels).whole(0).image
     return read_image(item, channels)
@@ -196,7 +165,8 @@ def explain(
         target: the class to explain, by number or name; None is the one that the classifier predicts.
         size: pixels per side, or (height, width); None is the classifier's `input_size`.
 
-    Raises ValueError as `maskerlib.doors` does for images and targets, and as `maskerlib.asking.ask` for what methods return.
+    Raises ValueError as `maskerlib.classifiers.doors` does for images and targets, and as `maskerlib.methods.asking.ask` for
+    what methods return.
     """
     classifier = explained_by(method, classifier)
     image = fit(photo, classifier.input_size if size is None else size)[0]

@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
-from maskerlib.files import atomic_path
+from maskerlib.running.files import atomic_path
 
 __all__ = [
     "bar_table",

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from tiny import Squares, tiny_classifier
 
-from maskerlib.classifier_training import ClassifierConfig, train_classifier
-from maskerlib.config import MaskerConfig
-from maskerlib.training import train_masker
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.training import train_masker
+from maskerlib.training.classifier import ClassifierConfig, train_classifier
 
 FIX = MaskerConfig(
     steps=24,

@@ -6,10 +6,11 @@ import torch
 from tiny import tiny_classifier
 from torch import nn
 
-from maskerlib.classifiers import Classifier
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.efficientnet_lite0 import efficientnet_lite0
+from maskerlib.classifiers.scene_resnet import scene_resnet
 from maskerlib.course.architecture import architecture_picture, read_architecture
-from maskerlib.masker import Masker, masker_for, masker_method
-from maskerlib.zoo import efficientnet_lite0, scene_resnet
+from maskerlib.masker.network import Masker, masker_for, masker_method
 
 CLASSES = "abcdefghijklmnop"
 

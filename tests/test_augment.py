@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from maskerlib.augment import Crops, apply_crops, draw_crops, random_crop_flip
-from maskerlib.precision import autocast, resolve_precision
-from maskerlib.seeds import stream
+from maskerlib.data.augment import Crops, apply_crops, draw_crops, random_crop_flip
+from maskerlib.running.precision import autocast, resolve_precision
+from maskerlib.running.seeds import stream
 
 
 def ramps(count: int, height: int = 40, width: int = 60) -> torch.Tensor:

@@ -14,9 +14,9 @@ from types import ModuleType
 import pytest
 import torch
 
-from maskerlib.files import read_json, save_checkpoint
-from maskerlib.scenes import Scenes
-from maskerlib.zoo import scene_resnet
+from maskerlib.classifiers.scene_resnet import scene_resnet
+from maskerlib.data.scenes.source import Scenes
+from maskerlib.running.files import read_json, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ["--network", "resnet18", "--size", "32", "--batch", "4", "--rounds", "1"]

@@ -9,19 +9,9 @@ from hypothesis.extra import numpy as hnp
 from oracles import box_of, flood_fill, largest
 from torchvision.ops import box_iou as torchvision_iou
 
-from maskerlib.boxes import (
-    best_iou,
-    binarise,
-    box_area,
-    box_coverage,
-    box_iou,
-    check_masks,
-    clip_boxes,
-    component_boxes,
-    largest_component,
-    pad_boxes,
-    predicted_boxes,
-)
+from maskerlib.data.boxes import box_area, box_coverage, box_iou, clip_boxes, component_boxes, pad_boxes
+from maskerlib.masking.masks import check_masks
+from maskerlib.metrics.boxes import best_iou, binarise, largest_component, predicted_boxes
 
 
 def mask(*rows: str, value: float = 1.0) -> torch.Tensor:

@@ -6,8 +6,8 @@ import torchvision
 from tiny import SIZE, TinyNet, snapshot, tiny_classifier
 from torch import nn
 
-from maskerlib.candidates import Candidate, candidate_layers, suggest_layers
-from maskerlib.classifiers import Classifier
+from maskerlib.classifiers.candidates import Candidate, candidate_layers, suggest_layers
+from maskerlib.classifiers.classifier import Classifier
 
 
 class Zoo(nn.Module):

@@ -9,8 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from maskerlib import checks
-from maskerlib.checks import Rule, above, between, check_fields, check_finite, check_names, one_of, rising, shown, whole
+from maskerlib.running import checks
+from maskerlib.running.checks import (
+    Rule,
+    above,
+    between,
+    check_fields,
+    check_finite,
+    check_names,
+    one_of,
+    rising,
+    shown,
+    whole,
+)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from maskerlib.experiments.claims import CLAIMS, Claim, gain, judge, make_claims
 from maskerlib.experiments.grid import load_table, load_tables
 from maskerlib.experiments.results import make_table
 from maskerlib.experiments.tables import read_results
-from maskerlib.files import read_json
-from maskerlib.intervals import t_interval
-from maskerlib.notebooks import project_root
+from maskerlib.metrics.intervals import t_interval
+from maskerlib.notebooks.runner import project_root
+from maskerlib.running.files import read_json
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ import pytest
 import torch
 from tiny import Squares, tiny_classifier
 
-from maskerlib import classifier_training
-from maskerlib.classifier_training import ClassifierConfig, accuracy, train_classifier
-from maskerlib.classifiers import Classifier
-from maskerlib.files import read_json
-from maskerlib.loop import Diverged
-from maskerlib.samples import Subset
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.data.samples import Subset
+from maskerlib.running.files import read_json
+from maskerlib.training import classifier as classifier_training
+from maskerlib.training.classifier import ClassifierConfig, accuracy, train_classifier
+from maskerlib.training.loop import Diverged
 
 FAST = ClassifierConfig(passes=1, batch_size=6, precision="fp32")
 

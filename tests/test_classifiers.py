@@ -7,7 +7,7 @@ import torch
 from tiny import SIZE, TinyNet, tiny_classifier
 from torch import nn
 
-from maskerlib.classifiers import Classifier, frozen
+from maskerlib.classifiers.classifier import Classifier, frozen
 
 
 def hooks(module: nn.Module) -> int:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from oracles import box_of, flood_fill
 
-from maskerlib.components import component_tree
+from maskerlib.metrics.components import component_tree
 
 
 def listed(levels: np.ndarray, top: int) -> list[tuple]:

@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from maskerlib.config import MaskerConfig
-from maskerlib.files import read_json, write_json
-from maskerlib.objectives import Objective
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masking.objectives import Objective
+from maskerlib.running.files import read_json, write_json
 
 
 def test_round_trip_through_a_file(tmp_path):

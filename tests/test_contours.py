@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from maskerlib.contours import contour_boxes, contour_fits, inclusive_iou
-from maskerlib.curves import BoxCurve
+from maskerlib.metrics.contours import contour_boxes, contour_fits, inclusive_iou
+from maskerlib.metrics.curves import BoxCurve
 
 # A slow version: components by flood fill, 8-connected, and 4-connected holes
 

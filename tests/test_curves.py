@@ -9,7 +9,7 @@ from oracles import box_of, flood_fill, iou, largest
 from sklearn.metrics import average_precision_score
 from torch.nn import functional as F
 
-from maskerlib.curves import BoxCurve, PixelCurve, default_thresholds, normalise_maps
+from maskerlib.metrics.curves import BoxCurve, PixelCurve, default_thresholds, normalise_maps
 
 NAN = float("nan")
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from maskerlib.distributions import MASKS, decided_mask, sampled_mask
-from maskerlib.masks import mask_from_logits
+from maskerlib.masking.distributions import MASKS, decided_mask, sampled_mask
+from maskerlib.masking.masks import mask_from_logits
 
 SAMPLED = [kind for kind in MASKS if kind != "sigmoid"]
 seeds = st.integers(0, 10_000)

@@ -6,10 +6,10 @@ import torch
 from tiny import COLOURS, SIZE, Squares, TinyNet, tiny_classifier
 from torch import nn
 
-from maskerlib.classifiers import Classifier
-from maskerlib.doors import aligned, as_targets, check_classifier, check_images, class_number, decided
-from maskerlib.samples import Relabelled
-from maskerlib.zoo import imagenet_class_names
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.doors import aligned, as_targets, check_classifier, check_images, class_number, decided
+from maskerlib.classifiers.libraries import imagenet_class_names
+from maskerlib.data.samples import Relabelled
 
 IMAGES = torch.rand(2, 3, SIZE, SIZE)
 

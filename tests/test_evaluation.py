@@ -14,19 +14,29 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskerlib.asking import ask
-from maskerlib.boxes import predicted_boxes
-from maskerlib.classifier_training import accuracy
-from maskerlib.classifiers import Classifier
-from maskerlib.config import MaskerConfig
-from maskerlib.curves import BoxCurve
-from maskerlib.evaluation import check_saliency, evaluate
-from maskerlib.masker import masker_for
-from maskerlib.metrics import crop_and_resize, f1, localisation_error, mask_statistics, official_metric, saliency_metric
-from maskerlib.references import captum_method, centre_box, grad_cam, random_map
-from maskerlib.samples import Sample, Source
-from maskerlib.tally import COLUMNS, Tally
-from maskerlib.training import Trained
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.data.samples import Sample, Source
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.network import masker_for
+from maskerlib.masker.training import Trained
+from maskerlib.methods.asking import ask
+from maskerlib.methods.captum_method import captum_method
+from maskerlib.methods.centre_box import centre_box
+from maskerlib.methods.grad_cam import grad_cam
+from maskerlib.methods.random_map import random_map
+from maskerlib.metrics.boxes import predicted_boxes
+from maskerlib.metrics.curves import BoxCurve
+from maskerlib.metrics.evaluation import check_saliency, evaluate
+from maskerlib.metrics.per_image import (
+    crop_and_resize,
+    f1,
+    localisation_error,
+    mask_statistics,
+    official_metric,
+    saliency_metric,
+)
+from maskerlib.metrics.tally import COLUMNS, Tally
+from maskerlib.training.classifier import accuracy
 
 
 class Squares(Source):
@@ -574,7 +584,7 @@ def test_each_network_is_given_what_it_reads_on_its_own_device(monkeypatch):
         asked.append((network.name, part.dtype.is_floating_point, copy))
         return part.clone() if copy else part
 
-    monkeypatch.setattr("maskerlib.asking.to_device_of", to_device_of)
+    monkeypatch.setattr("maskerlib.methods.asking.to_device_of", to_device_of)
     evaluate({"a": bright, "b": bright}, Squares(2), classifier(), explained={"b": classifier(1, "other")})
     for name in ("brightest", "other"):
         assert (name, True, False) in asked  # the images, for its logits

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maskerlib.zoo import classifier_named
+from maskerlib.classifiers.registry import classifier_named
 
 PAGE = (Path(__file__).parents[1] / "examples" / "README.md").read_text(encoding="utf-8")
 PROGRAMS = dict(re.findall(r"^## (\d+\. [^\n]+)\n.*?^```python\n(.*?)^```", PAGE, flags=re.M | re.S))

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from maskerlib.course.grading import grade
-from maskerlib.masks import masked_in, masked_out
-from maskerlib.objectives import Objective
+from maskerlib.masking.masks import masked_in, masked_out
+from maskerlib.masking.objectives import Objective
 
 IN, OUT, BOTH = Objective(masked_out=None), Objective(masked_in=None), Objective()
 RIGHT = {

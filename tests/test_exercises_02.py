@@ -9,7 +9,7 @@ import torch
 
 from maskerlib.course import exercises_02
 from maskerlib.course.grading import exercises, grade
-from maskerlib.masks import masked_in
+from maskerlib.masking.masks import masked_in
 
 RIGHT_1 = -math.log(0.8) + 0.6 * math.log(0.6) + 0.4 * math.log(0.4) - 0.7
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from maskerlib.classifiers import frozen
+from maskerlib.classifiers.classifier import frozen
 from maskerlib.course import exercises_04
-from maskerlib.masker import Masker
-from maskerlib.masks import mask_from_logits, masked_in, masked_out
+from maskerlib.masker.network import Masker
+from maskerlib.masking.masks import mask_from_logits, masked_in, masked_out
 
 
 def hint(number: int, answer) -> str | None:

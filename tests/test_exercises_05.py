@@ -5,10 +5,11 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from maskerlib.boxes import binarise, box_iou, component_boxes, predicted_boxes
 from maskerlib.course import exercises_05
-from maskerlib.curves import BoxCurve, PixelCurve
-from maskerlib.metrics import f1
+from maskerlib.data.boxes import box_iou, component_boxes
+from maskerlib.metrics.boxes import binarise, predicted_boxes
+from maskerlib.metrics.curves import BoxCurve, PixelCurve
+from maskerlib.metrics.per_image import f1
 
 
 def hint(number: int, answer) -> str | None:

@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from maskerlib.course.exercises_06 import exercise_1, exercise_2, exercise_3, exercise_4, exercise_5
 from maskerlib.course.grading import exercises, grade
-from maskerlib.masks import masked_in, masked_out
-from maskerlib.pool import ClassifierPool
+from maskerlib.masker.pool import ClassifierPool
+from maskerlib.masking.masks import masked_in, masked_out
 
 
 def test_all_five_are_found_and_told_apart_from_no_answer():

@@ -6,7 +6,7 @@ from answers import refused
 from torch.nn import functional as F
 
 from maskerlib.course.exercises_07 import exercise_1, exercise_2, exercise_3, exercise_4
-from maskerlib.objectives import Objective
+from maskerlib.masking.objectives import Objective
 
 
 @pytest.mark.parametrize("checker", [exercise_1, exercise_2, exercise_3, exercise_4])

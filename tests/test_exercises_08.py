@@ -6,7 +6,7 @@ from answers import refused
 from tiny import tiny_classifier
 
 from maskerlib.course.exercises_08 import exercise_1, exercise_2, exercise_3, exercise_4
-from maskerlib.pool import ClassifierPool
+from maskerlib.masker.pool import ClassifierPool
 
 
 class TestLearntAndForgotten:

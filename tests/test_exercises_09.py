@@ -9,7 +9,7 @@ from answers import refused
 
 from maskerlib.course.exercises_09 import exercise_1, exercise_2, exercise_3, exercise_4
 from maskerlib.experiments.tables import verdict
-from maskerlib.intervals import t_interval
+from maskerlib.metrics.intervals import t_interval
 
 
 class TestWeights:

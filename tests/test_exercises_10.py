@@ -5,8 +5,8 @@ import torch
 from answers import refused
 
 from maskerlib.course.exercises_10 import exercise_1, exercise_2, exercise_3, exercise_4
-from maskerlib.infills import fill
-from maskerlib.masks import masked_in, masked_out
+from maskerlib.masking.infills import fill
+from maskerlib.masking.masks import masked_in, masked_out
 
 
 @pytest.mark.parametrize("checker", [exercise_1, exercise_2, exercise_3, exercise_4])

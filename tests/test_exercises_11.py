@@ -5,7 +5,7 @@ import torch
 from answers import refused
 
 from maskerlib.course.exercises_11 import exercise_1, exercise_2, exercise_3, exercise_4
-from maskerlib.distributions import sampled_mask
+from maskerlib.masking.distributions import sampled_mask
 
 
 @pytest.mark.parametrize("checker", [exercise_1, exercise_2, exercise_3, exercise_4])

@@ -8,8 +8,8 @@ import torch
 from answers import refused
 
 from maskerlib.course.exercises_12 import exercise_1, exercise_2, exercise_3, exercise_4
+from maskerlib.data.samples import Source
 from maskerlib.experiments.run import few_of_each
-from maskerlib.samples import Source
 
 
 @pytest.mark.parametrize("checker", [exercise_1, exercise_2, exercise_3, exercise_4])

@@ -10,7 +10,7 @@ from scipy import stats
 
 from maskerlib.course.exercises_13 import exercise_1, exercise_2, exercise_3, exercise_4
 from maskerlib.experiments.run import drawn_classes
-from maskerlib.seeds import stream
+from maskerlib.running.seeds import stream
 
 
 @pytest.mark.parametrize("checker", [exercise_1, exercise_2, exercise_3, exercise_4])

@@ -18,7 +18,7 @@ from maskerlib.experiments.figures import difference_figure, draw_all, interval_
 from maskerlib.experiments.grid import load_table, unique
 from maskerlib.experiments.results import make_table
 from maskerlib.experiments.tables import read_results, rerun, verdict
-from maskerlib.intervals import t_interval
+from maskerlib.metrics.intervals import t_interval
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from PIL import Image
 from tiny import Squares, tiny_classifier
 from tiny_grid import finish, table_file
 
-from maskerlib.config import GIVEN, MaskerConfig
 from maskerlib.experiments import __main__ as command_line
 from maskerlib.experiments import golden, results
 from maskerlib.experiments import run as parts
@@ -31,10 +30,11 @@ from maskerlib.experiments.results import MissingRuns, collect, make_table, miss
 from maskerlib.experiments.settings import Setting
 from maskerlib.experiments.tables import state
 from maskerlib.experiments.version import VERSION
-from maskerlib.files import read_json
-from maskerlib.notebooks import run_notebook
-from maskerlib.parameters import read_parameters
-from maskerlib.training import train_masker
+from maskerlib.masker.config import GIVEN, MaskerConfig
+from maskerlib.masker.training import train_masker
+from maskerlib.notebooks.parameters import read_parameters
+from maskerlib.notebooks.runner import run_notebook
+from maskerlib.running.files import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -650,7 +650,7 @@ def test_the_readme_lists_every_table_with_its_question_and_number_of_runs():
 
 
 def test_papermill_by_itself_refuses_a_misspelt_parameter(tmp_path):
-    """Without `maskerlib.notebooks` in between, as from papermill's own command line, which only warns."""
+    """Without `maskerlib.notebooks.runner` in between, as from papermill's own command line, which only warns."""
     given = ["-p", "sede", "1", "-p", "profile", "smoke", "--no-progress-bar"]
     command = [sys.executable, "-m", "papermill", str(ROOT / NOTEBOOK), str(tmp_path / "out.ipynb"), *given]
     done = subprocess.run(

@@ -15,11 +15,12 @@ from PIL import Image
 from tiny import SIZE, Squares, tiny_classifier
 
 from maskerlib import __main__ as command
-from maskerlib import zoo
-from maskerlib.config import MaskerConfig
-from maskerlib.explain import METHODS, explain, explanation_picture, find_photos, method_named, output_paths, read_photo
-from maskerlib.references import centre_box
-from maskerlib.training import train_masker
+from maskerlib.classifiers import registry as zoo
+from maskerlib.explain import explain, explanation_picture, find_photos, output_paths, read_photo
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.training import train_masker
+from maskerlib.methods.centre_box import centre_box
+from maskerlib.methods.registry import METHODS, method_named
 
 
 def half(images, targets, classifier):

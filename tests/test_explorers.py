@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from tiny import SIZE, Squares, tiny_classifier
 
-from maskerlib.classifiers import frozen
-from maskerlib.config import MaskerConfig
+from maskerlib.classifiers.classifier import frozen
+from maskerlib.classifiers.scene_resnet import scene_classifier
 from maskerlib.course import explorer_pictures as pictures
 from maskerlib.course.explorers import Explorer, layer_explorer, mask_explorer, threshold_explorer
-from maskerlib.masker import masker_for
-from maskerlib.pretrained import scene_classifier
-from maskerlib.scenes import Scenes
-from maskerlib.training import Trained
+from maskerlib.data.scenes.source import Scenes
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.network import masker_for
+from maskerlib.masker.training import Trained
 
 SQUARES = Squares(4).batch(range(4))
 

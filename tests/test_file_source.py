@@ -6,14 +6,14 @@ import torch
 from PIL import Image
 from test_augment import one_crop
 
-from maskerlib.augment import Crops, draw_crops
-from maskerlib.file_source import FileSource
-from maskerlib.folder import Folder
-from maskerlib.framing import fit
-from maskerlib.images import read_image
-from maskerlib.photos import Photos
-from maskerlib.samples import Subset
-from maskerlib.seeds import stream
+from maskerlib.data.augment import Crops, draw_crops
+from maskerlib.data.files.framing import fit
+from maskerlib.data.files.images import read_image
+from maskerlib.data.files.source import FileSource
+from maskerlib.data.folder import Folder
+from maskerlib.data.photos import Photos
+from maskerlib.data.samples import Subset
+from maskerlib.running.seeds import stream
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from maskerlib.files import (
+from maskerlib.running.files import (
     CannotWrite,
     atomic_path,
     hash_tensors,
@@ -26,11 +26,11 @@ from maskerlib.files import (
     save_checkpoint,
     write_json,
 )
-from maskerlib.processes import host_mark
+from maskerlib.running.processes import host_mark
 
 KILLED_HALF_WAY = """
 import os, signal, sys
-from maskerlib.files import atomic_path
+from maskerlib.running.files import atomic_path
 with atomic_path(sys.argv[1]) as partial:
     with open(partial, "w") as file:
         file.write("half of the ne")
@@ -42,7 +42,7 @@ DISK_OF_64_KB = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))  # a write beyond fails, as on a full disk
 import torch
-from maskerlib.files import CannotWrite, save_checkpoint, write_json
+from maskerlib.running.files import CannotWrite, save_checkpoint, write_json
 for name, call in (
     ("a.pt", lambda path: save_checkpoint(path, {"weights": torch.zeros(100_000)})),
     ("a.json", lambda path: write_json(path, "x" * 100_000)),
@@ -141,7 +141,7 @@ class TestFolders:
         assert remove_leftovers(tmp_path) == 1 and names(tmp_path) == [mine.name, "x"]
 
     def test_one_process_does_not_take_the_file_of_another(self, tmp_path):
-        tidy = "import sys; from maskerlib.files import remove_leftovers; print(remove_leftovers(sys.argv[1]))"
+        tidy = "import sys; from maskerlib.running.files import remove_leftovers; print(remove_leftovers(sys.argv[1]))"
         with atomic_path(tmp_path / "x") as partial:
             partial.write_text("whole")
             done = subprocess.run([sys.executable, "-c", tidy, str(tmp_path)], capture_output=True, text=True)
@@ -221,7 +221,7 @@ class TestCannotWrite:
         def full(descriptor: int) -> None:
             raise OSError(code, os.strerror(code))
 
-        monkeypatch.setattr("maskerlib.files.shutil.disk_usage", lambda path: type("Usage", (), {"free": 4096}))
+        monkeypatch.setattr("maskerlib.running.files.shutil.disk_usage", lambda path: type("Usage", (), {"free": 4096}))
         monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(CannotWrite, match=r"a\.json cannot be written to .*\(4,096 bytes are free there\)") as caught:
             write_json(tmp_path / "a.json", 1)

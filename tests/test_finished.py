@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from maskerlib.files import load_checkpoint, save_checkpoint
-from maskerlib.finished import load_finished, load_weights, save_finished
+from maskerlib.classifiers.weights import restore_weights
+from maskerlib.running.files import load_checkpoint, save_checkpoint
+from maskerlib.training.finished import load_finished, save_finished
 
 
 def test_round_trip(tmp_path):
@@ -21,7 +22,7 @@ def test_round_trip(tmp_path):
     saved = load_finished(tmp_path, "net", "run")
     assert not (tmp_path / "checkpoint.pt").exists()
     other = nn.Linear(2, 3)
-    load_weights(other, saved, tmp_path / "net.pt")
+    restore_weights(other, saved, tmp_path / "net.pt")
     assert all(torch.equal(value, weights[name]) for name, value in other.state_dict().items())
 
 
@@ -54,7 +55,7 @@ def test_one_without_weights_is_named(tmp_path, content):
 def test_weights_of_another_network_are_named_in_one_line(tmp_path, saved):
     message = r"net\.pt does not hold the weights of this network \(.*\); copy it again, or delete it to start afresh"
     with pytest.raises(ValueError, match=message) as caught:
-        load_weights(nn.Linear(2, 3), saved, tmp_path / "net.pt")
+        restore_weights(nn.Linear(2, 3), saved, tmp_path / "net.pt")
     assert "\n" not in str(caught.value)
 
 
@@ -63,4 +64,4 @@ def test_weights_that_are_not_finite_are_named(tmp_path):
     weights["bias"][1] = math.nan
     save_checkpoint(tmp_path / "net.pt", {"weights": weights})
     with pytest.raises(ValueError, match=r"weight 'bias' of .*net\.pt holds NaN or infinity; load its weights again"):
-        load_weights(nn.Linear(2, 3), load_checkpoint(tmp_path / "net.pt"), tmp_path / "net.pt")
+        restore_weights(nn.Linear(2, 3), load_checkpoint(tmp_path / "net.pt"), tmp_path / "net.pt")

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from maskerlib.augment import draw_crops
-from maskerlib.folder import Folder
-from maskerlib.samples import batches
-from maskerlib.seeds import stream
+from maskerlib.data.augment import draw_crops
+from maskerlib.data.folder import Folder
+from maskerlib.data.samples import batches
+from maskerlib.running.seeds import stream
 
 
 def put(path, width=8, height=6, mark=(0, 0, 0, 0), value=255, **options):

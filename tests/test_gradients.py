@@ -9,19 +9,14 @@ from tiny import snapshot
 from torch import nn
 from torch.nn import functional as F
 
-from maskerlib.classifiers import Classifier
-from maskerlib.gradients import (
-    SIGNS,
-    GradientMethod,
-    completeness_gap,
-    gradient,
-    guided_backprop,
-    guided_copy,
-    integrated_gradients,
-    magnitude_map,
-    smooth_grad,
-)
-from maskerlib.zoo import efficientnet_lite0, scene_resnet
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.efficientnet_lite0 import efficientnet_lite0
+from maskerlib.classifiers.scene_resnet import scene_resnet
+from maskerlib.methods.attributions import SIGNS, GradientMethod, magnitude_map
+from maskerlib.methods.gradient import gradient
+from maskerlib.methods.guided_backprop import guided_backprop, guided_copy
+from maskerlib.methods.integrated_gradients import completeness_gap, integrated_gradients
+from maskerlib.methods.smooth_grad import smooth_grad
 
 
 class Net(nn.Module):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maskerlib.images import read_image, stored_size
+from maskerlib.data.files.images import read_image, stored_size
 
 GREY = np.array([[0, 51, 102], [153, 204, 255]], np.uint8)  # 2 rows, 3 columns: no symmetry
 COLOUR = np.stack([GREY, 255 - GREY, GREY // 3], axis=2)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from maskerlib.infills import INFILLS, blur, external, fill, mean_colour, noise, opencv
-from maskerlib.masks import masked_in, masked_out
+from maskerlib.masking.infills import INFILLS, blur, external, fill, mean_colour, noise, opencv
+from maskerlib.masking.masks import masked_in, masked_out
 
 MEAN = torch.tensor([0.2, 0.5, 0.8]).view(1, 3, 1, 1)
 METHODS = ["telea", "navier_stokes"]

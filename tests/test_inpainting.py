@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from tiny import SIZE, Squares, tiny_classifier
 from torch import Tensor
 
-from maskerlib import inpainting
-from maskerlib.config import MaskerConfig
-from maskerlib.files import load_checkpoint, read_json, save_checkpoint
-from maskerlib.infills import fill
-from maskerlib.inpainting import Inpainter, InpainterConfig, random_holes, train_inpainter
-from maskerlib.optimise import optimise_mask
-from maskerlib.training import load_trained, train_masker
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.training import load_trained, train_masker
+from maskerlib.masking import inpainting
+from maskerlib.masking.infills import fill
+from maskerlib.masking.inpainting import Inpainter, InpainterConfig, random_holes, train_inpainter
+from maskerlib.methods.optimise import optimise_mask
+from maskerlib.running.files import load_checkpoint, read_json, save_checkpoint
 
 MEAN = torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1)
 FAST = InpainterConfig(steps=4, batch_size=4, width=2, checkpoint_every=2)

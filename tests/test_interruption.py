@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from maskerlib.interruption import Interrupted, interruptible
+from maskerlib.running.interruption import Interrupted, interruptible
 
 
 def test_the_first_asks_and_the_second_stops():

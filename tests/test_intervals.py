@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskerlib.intervals import bootstrap_interval, t_interval
+from maskerlib.metrics.intervals import bootstrap_interval, t_interval
 
 values = st.lists(st.floats(-100, 100), min_size=2, max_size=9)
 

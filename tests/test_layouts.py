@@ -5,8 +5,8 @@ import torch
 from tiny import SIZE
 from torch import Tensor, nn
 
-from maskerlib.classifiers import Classifier
-from maskerlib.layouts import Layout, first_tensor, possible_layouts
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.layouts import Layout, first_tensor, possible_layouts
 
 
 @pytest.mark.parametrize(

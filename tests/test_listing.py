@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from maskerlib.listing import is_image_name, list_folder
+from maskerlib.data.files.listing import is_image_name, list_folder
 
 
 def names(paths) -> list[str]:

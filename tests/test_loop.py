@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from tiny import Squares
 from torch import nn
 
-from maskerlib.augment import Crops
-from maskerlib.files import load_checkpoint, save_checkpoint
-from maskerlib.loop import (
+from maskerlib.data.augment import Crops
+from maskerlib.data.samples import Batch, Subset
+from maskerlib.running.files import load_checkpoint, save_checkpoint
+from maskerlib.running.progress import VARIABLE, read_progress
+from maskerlib.training.loop import (
     Diverged,
     Interrupted,
     Plan,
@@ -29,8 +31,6 @@ from maskerlib.loop import (
     source_identity,
     steps_for,
 )
-from maskerlib.progress import VARIABLE, read_progress
-from maskerlib.samples import Batch, Subset
 
 
 def seen(plan: Plan, source: Squares, **options) -> list[list[str]]:
@@ -214,7 +214,7 @@ TRAINS = """
 import sys, time
 from pathlib import Path
 from tiny import Squares
-from maskerlib.loop import Plan, run_steps
+from maskerlib.training.loop import Plan, run_steps
 class Slow(Squares):
     def batch(self, indices):
         time.sleep({pause})

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from maskerlib.mask_files import NotTwoValued, check_values, mask_box, read_mask
+from maskerlib.data.files.masks import NotTwoValued, check_values, mask_box, read_mask
 
 GREY = np.array([[0, 51, 102], [153, 204, 255]], np.uint8)  # 2 rows, 3 columns: no symmetry
 COLOUR = np.stack([GREY, 255 - GREY, GREY // 3], axis=2)

@@ -5,11 +5,13 @@ import torch
 from tiny import SIZE, tiny_classifier
 from torch import nn
 
-from maskerlib.classifiers import Classifier
-from maskerlib.distributions import MASKS
-from maskerlib.masker import CONDITION_AT, CONDITIONS, EMBEDDING, Masker, masker_for, masker_method
-from maskerlib.masks import mask_from_logits
-from maskerlib.zoo import efficientnet_lite0, scene_resnet, torchvision_resnet
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.efficientnet_lite0 import efficientnet_lite0
+from maskerlib.classifiers.scene_resnet import scene_resnet
+from maskerlib.classifiers.torchvision_networks import torchvision_resnet
+from maskerlib.masker.network import CONDITION_AT, CONDITIONS, EMBEDDING, Masker, masker_for, masker_method
+from maskerlib.masking.distributions import MASKS
+from maskerlib.masking.masks import mask_from_logits
 
 
 class Plain(nn.Module):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from maskerlib.classifiers import Classifier
-from maskerlib.masks import (
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.masking.masks import (
     area,
     mask_from_logits,
     masked_in,

@@ -13,9 +13,9 @@ from oracles import box_of, flood_fill, iou, largest
 from PIL import Image
 from torch import nn
 
-from maskerlib.boxes import predicted_boxes
-from maskerlib.classifiers import Classifier
-from maskerlib.metrics import (
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.metrics.boxes import predicted_boxes
+from maskerlib.metrics.per_image import (
     RESIZES,
     crop_and_resize,
     f1,

@@ -11,14 +11,15 @@ import torch
 from tiny import snapshot
 from torch import nn
 
-from maskerlib.classifiers import Classifier
-from maskerlib.config import MaskerConfig
-from maskerlib.evaluation import evaluate
-from maskerlib.libraries import from_timm, from_torchvision
-from maskerlib.optimise import optimise_mask
-from maskerlib.references import grad_cam
-from maskerlib.samples import Sample, Source
-from maskerlib.training import train_masker
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.timm_networks import from_timm
+from maskerlib.classifiers.torchvision_networks import from_torchvision
+from maskerlib.data.samples import Sample, Source
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.training import train_masker
+from maskerlib.methods.grad_cam import grad_cam
+from maskerlib.methods.optimise import optimise_mask
+from maskerlib.metrics.evaluation import evaluate
 
 CLASSES = ("red", "green", "blue")
 

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 
 from maskerlib.course.grading import exercises
-from maskerlib.parameters import read_parameters
+from maskerlib.notebooks.parameters import read_parameters
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 LESSONS = sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))

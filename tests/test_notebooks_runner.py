@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskerlib.files import CannotWrite
-from maskerlib.notebooks import NotebookError, main, project_root, run_notebook
-from maskerlib.parameters import Parameter, check_parameters, parse_parameters, read_as, read_parameters
+from maskerlib.notebooks.parameters import Parameter, check_parameters, parse_parameters, read_as, read_parameters
+from maskerlib.notebooks.runner import NotebookError, main, project_root, run_notebook
+from maskerlib.running.files import CannotWrite
 
 PARAMETERS = """\
 # the reader's choices
@@ -288,7 +288,7 @@ def test_a_live_widget_is_not_stored(write):
 
 SLOW = """\
 import time
-from maskerlib.progress import report
+from maskerlib.running.progress import report
 for step in range(1000):
     report("masker (CA)", step, 1000)
     open("begun", "w").close()
@@ -499,7 +499,7 @@ def test_a_file_by_the_name_of_the_log_survives_a_run_and_a_refusal(write, capsy
 
 def test_nothing_that_takes_long_is_imported_before_a_signal_can_be_answered():
     heavy = "{'nbformat', 'papermill', 'torch', 'numpy', 'tqdm', 'yaml'}"
-    code = f"import sys, maskerlib.notebooks; print({heavy} & sys.modules.keys())"
+    code = f"import sys, maskerlib.notebooks.runner; print({heavy} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
@@ -518,7 +518,7 @@ class Slow:
             for step in range(1000):
                 pass
 sys.meta_path.insert(0, Slow())
-from maskerlib.notebooks import main
+from maskerlib.notebooks.runner import main
 sys.exit(main(["notebook.ipynb", "copy.ipynb"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

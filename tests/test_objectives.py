@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskerlib.infills import external, opencv
-from maskerlib.masks import area, mask_from_logits, masked_in, masked_out, total_variation
-from maskerlib.objectives import (
+from maskerlib.masking.infills import external, opencv
+from maskerlib.masking.masks import area, mask_from_logits, masked_in, masked_out, total_variation
+from maskerlib.masking.objectives import (
     MASKED_IN,
     MASKED_OUT,
     Objective,
@@ -18,7 +18,7 @@ from maskerlib.objectives import (
     evaluate_objective,
     objective_backward,
 )
-from maskerlib.terms import RELEASED_IN
+from maskerlib.masking.terms import RELEASED_IN
 
 SIDES = [sides for sides in itertools.product((*MASKED_IN, *RELEASED_IN, None), (*MASKED_OUT, None)) if any(sides)]
 QUARTER = torch.tensor([[0.0, math.log(3)]])  # softmax: 1/4 and 3/4

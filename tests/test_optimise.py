@@ -9,14 +9,14 @@ import torch
 from tiny import SIZE, Squares, tiny_classifier
 from torch import Tensor, nn
 
-from maskerlib.classifiers import Classifier
-from maskerlib.infills import fill, opencv
-from maskerlib.loop import Diverged
-from maskerlib.masks import mask_from_logits, masked_in, masked_out
-from maskerlib.objectives import Objective, evaluate_objective
-from maskerlib.optimise import PER_IMAGE, mask_method, optimise_mask
-from maskerlib.photos import Photos
-from maskerlib.zoo import efficientnet_lite0
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.efficientnet_lite0 import efficientnet_lite0
+from maskerlib.data.photos import Photos
+from maskerlib.masking.infills import fill, opencv
+from maskerlib.masking.masks import mask_from_logits, masked_in, masked_out
+from maskerlib.masking.objectives import Objective, evaluate_objective
+from maskerlib.methods.optimise import PER_IMAGE, mask_method, optimise_mask
+from maskerlib.training.loop import Diverged
 
 
 class Quadrant(nn.Module):

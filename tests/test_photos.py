@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from maskerlib.photos import PHOTOGRAPHS, Photos
-from maskerlib.samples import batches
+from maskerlib.data.photos import PHOTOGRAPHS, Photos
+from maskerlib.data.samples import batches
 
 
 @pytest.fixture(autouse=True)

@@ -14,12 +14,12 @@ from tiny import SIZE, Squares, tiny_classifier
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskerlib.classifiers import Classifier
-from maskerlib.config import MaskerConfig
-from maskerlib.masker import masker_for
-from maskerlib.samples import Batch
-from maskerlib.seeds import stream
-from maskerlib.training import train_masker
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.data.samples import Batch
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.network import masker_for
+from maskerlib.masker.training import train_masker
+from maskerlib.running.seeds import stream
 
 STEPS, BATCH = 9, 5
 CONFIG = MaskerConfig.final(

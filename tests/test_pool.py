@@ -6,9 +6,9 @@ import pytest
 import torch
 from tiny import SIZE, tiny_classifier
 
-from maskerlib.classifiers import Classifier
-from maskerlib.files import load_checkpoint, save_checkpoint
-from maskerlib.pool import ClassifierPool
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.masker.pool import ClassifierPool
+from maskerlib.running.files import load_checkpoint, save_checkpoint
 
 
 def at(step: int, classifier: Classifier) -> Classifier:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from maskerlib.precision import autocast, resolve_precision
+from maskerlib.running.precision import autocast, resolve_precision
 
 
 @pytest.mark.parametrize(

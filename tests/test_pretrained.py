@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from maskerlib import pretrained
-from maskerlib.classifier_training import accuracy
-from maskerlib.evaluation import evaluate
-from maskerlib.files import load_checkpoint, save_checkpoint
-from maskerlib.scenes import Scenes
+from maskerlib.data.scenes.source import Scenes
+from maskerlib.masker import pretrained
+from maskerlib.metrics.evaluation import evaluate
+from maskerlib.running.files import load_checkpoint, save_checkpoint
+from maskerlib.training.classifier import accuracy
 
 SHIPPED = Path(pretrained.__file__).with_name("weights")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from maskerlib import processes
-from maskerlib.processes import alive, host_mark, sole_use
+from maskerlib.running import processes
+from maskerlib.running.processes import alive, host_mark, sole_use
 
 HOLDS = """
 import sys
-from maskerlib.processes import sole_use
+from maskerlib.running.processes import sole_use
 with sole_use(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from maskerlib import progress
-from maskerlib.progress import VARIABLE, counted, duration, read_progress, report
+from maskerlib.running import progress
+from maskerlib.running.progress import VARIABLE, counted, duration, read_progress, report
 
 
 class Clock:

@@ -20,10 +20,10 @@ import yaml
 from papermill.cli import papermill
 
 import maskerlib.__main__ as explaining
-from maskerlib import notebooks
 from maskerlib.experiments import __main__ as experiments
 from maskerlib.experiments.settings import Setting
-from maskerlib.parameters import check_parameters
+from maskerlib.notebooks import runner as notebooks
+from maskerlib.notebooks.parameters import check_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = sorted(path for path in ROOT.glob("**/README.md") if not set(path.parts) & {".venv", "runs", "build", ".git"})
@@ -168,7 +168,7 @@ def check_module(module: str, words: list[str], request: pytest.FixtureRequest) 
     elif module == "maskerlib":
         monkeypatch.setattr(explaining, "_Job", not_run)
         assert explaining.main(words) == (0 if "--list" in words else 2), "where photographs would be read"
-    elif module == "maskerlib.pretrained":
+    elif module == "maskerlib.masker.pretrained":
         assert len(words) == 2
     elif module == "pytest":
         for word in words:

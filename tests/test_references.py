@@ -8,10 +8,15 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import SwinTransformer, VisionTransformer
 
-from maskerlib.classifiers import Classifier
-from maskerlib.gradients import gradient, magnitude_map
-from maskerlib.references import captum_method, centre_box, grad_cam, random_map, truth_map
-from maskerlib.zoo import torchvision_resnet
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.torchvision_networks import torchvision_resnet
+from maskerlib.methods.attributions import magnitude_map
+from maskerlib.methods.captum_method import captum_method
+from maskerlib.methods.centre_box import centre_box
+from maskerlib.methods.grad_cam import grad_cam
+from maskerlib.methods.gradient import gradient
+from maskerlib.methods.random_map import random_map
+from maskerlib.metrics.truth import truth_map
 
 
 class Net(nn.Module):

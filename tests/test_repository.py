@@ -318,6 +318,6 @@ def test_a_notebook_is_committed_as_it_ran(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=relative)
 def test_a_notebooks_parameters_are_literals(path):
-    from maskerlib.parameters import read_parameters
+    from maskerlib.notebooks.parameters import read_parameters
 
     assert read_parameters(path)

@@ -17,7 +17,7 @@ import pytest
 import resume_run
 import torch
 
-from maskerlib.files import load_checkpoint, read_json
+from maskerlib.running.files import load_checkpoint, read_json
 
 KILLS = int(os.environ.get("MASKERLIB_KILLS", "3"))
 
@@ -60,7 +60,7 @@ def differences(one: object, other: object, where: str = "") -> list[str]:
 def test_killed_and_resumed_runs_end_bit_for_bit_alike(tmp_path):
     context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
     if sys.platform != "win32":
-        context.set_forkserver_preload(["maskerlib.training"])  # imported once, so that a start takes no time
+        context.set_forkserver_preload(["maskerlib.masker.training"])  # imported once, so that a start takes no time
 
     process = start(context, tmp_path / "whole")
     began = time.monotonic()

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maskerlib.augment import apply_crops, draw_crops
-from maskerlib.indices import as_indices, as_size
-from maskerlib.samples import Relabelled, Sample, Source, Subset, batches, collate
-from maskerlib.seeds import stream
+from maskerlib.data.augment import apply_crops, draw_crops
+from maskerlib.data.indices import as_indices, as_size
+from maskerlib.data.samples import Relabelled, Sample, Source, Subset, batches, collate
+from maskerlib.running.seeds import stream
 
 
 def sample(

@@ -10,11 +10,11 @@ from PIL import Image
 from tiny import COLOURS, SIZE, Squares, tiny_classifier
 from torch import Tensor
 
-from maskerlib.classifiers import Classifier
-from maskerlib.evaluation import evaluate
-from maskerlib.references import grad_cam
-from maskerlib.samples import Relabelled, Sample
-from maskerlib.saved_maps import load_maps, map_reader, save_maps
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.data.samples import Relabelled, Sample
+from maskerlib.methods.grad_cam import grad_cam
+from maskerlib.methods.saved_maps import load_maps, map_reader, save_maps
+from maskerlib.metrics.evaluation import evaluate
 
 COUNT = 7
 

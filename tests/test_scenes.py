@@ -16,12 +16,13 @@ import pytest
 import torch
 from scipy import ndimage
 
-from maskerlib import scene_drawing, scenes
-from maskerlib.glyphs import BACKGROUNDS, CLASSES, DISTRACTORS
-from maskerlib.samples import batches
-from maskerlib.scene_drawing import LEVELS, Level, draw_scene
-from maskerlib.scenes import Scenes
-from maskerlib.sprites import Sprite, draw_glyph, sprite
+from maskerlib.data.samples import batches
+from maskerlib.data.scenes import drawing as scene_drawing
+from maskerlib.data.scenes import source as scenes
+from maskerlib.data.scenes.drawing import LEVELS, Level, draw_scene
+from maskerlib.data.scenes.glyphs import BACKGROUNDS, CLASSES, DISTRACTORS
+from maskerlib.data.scenes.source import Scenes
+from maskerlib.data.scenes.sprites import Sprite, draw_glyph, sprite
 
 ROOT = Path(__file__).parents[1]
 ALL = [*CLASSES.values(), DISTRACTORS]
@@ -399,7 +400,7 @@ def test_a_drawing_that_fails_leaves_nothing(tmp_path, monkeypatch):
 def test_a_killed_drawing_is_begun_again_and_cleared_away(tmp_path):
     """SIGKILL a process in the middle of drawing: its half file is neither used nor kept."""
     program = (
-        f"from maskerlib.scenes import Scenes; Scenes('val', count=500, size=32, cache={str(tmp_path)!r})"
+        f"from maskerlib.data.scenes.source import Scenes; Scenes('val', count=500, size=32, cache={str(tmp_path)!r})"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from maskerlib.course.session import open_session
-from maskerlib.notebooks import project_root
+from maskerlib.notebooks.runner import project_root
 
 SIZES = {"default": {"images": 64}, "smoke": {"images": 4}}
 

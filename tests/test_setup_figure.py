@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from maskerlib.course.setup_figure import follow, setup_picture
-from maskerlib.pretrained import scene_masker
-from maskerlib.scenes import Scenes
+from maskerlib.data.scenes.source import Scenes
+from maskerlib.masker.pretrained import scene_masker
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import torch
 from tiny import Squares
 
 from maskerlib.course.shortcut import ANSWERS, CARRIES, Marked, draw_mark, mask_by_region
-from maskerlib.glyphs import CLASSES
-from maskerlib.samples import Batch, Sample, Source, Subset
-from maskerlib.scenes import Scenes
+from maskerlib.data.samples import Batch, Sample, Source, Subset
+from maskerlib.data.scenes.glyphs import CLASSES
+from maskerlib.data.scenes.source import Scenes
 
 COUNT = 64
 

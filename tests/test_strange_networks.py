@@ -10,14 +10,14 @@ from tiny import COLOURS, SIZE, Squares, TinyNet, tiny_classifier
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskerlib.classifiers import Classifier
-from maskerlib.config import MaskerConfig
-from maskerlib.evaluation import evaluate
-from maskerlib.libraries import from_torchvision
-from maskerlib.optimise import optimise_mask
-from maskerlib.pool import ClassifierPool
-from maskerlib.references import grad_cam
-from maskerlib.training import load_trained, train_masker
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.torchvision_networks import from_torchvision
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.pool import ClassifierPool
+from maskerlib.masker.training import load_trained, train_masker
+from maskerlib.methods.grad_cam import grad_cam
+from maskerlib.methods.optimise import optimise_mask
+from maskerlib.metrics.evaluation import evaluate
 
 FIX = MaskerConfig(steps=2, batch_size=4, width=4, precision="fp32")
 CA = dataclasses.replace(FIX, mode="CA", pool_every=1)

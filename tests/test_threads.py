@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from maskerlib.threads import passive, wait_passively
+from maskerlib.running.threads import passive, wait_passively
 
-PROGRAM = "from maskerlib.threads import wait_passively\nprint(wait_passively(), __import__('os').environ['OMP_WAIT_POLICY'])"
+PROGRAM = """import os
+from maskerlib.running.threads import wait_passively
+print(wait_passively(), os.environ['OMP_WAIT_POLICY'])"""
 
 
 def run(program: str, **environment: str) -> str:
@@ -33,7 +35,8 @@ def test_it_comes_in_time_only_before_torch(monkeypatch):
 
 
 def test_importing_the_library_leaves_the_environment_alone():
-    program = "import os, maskerlib, maskerlib.threads, maskerlib.training; print(os.environ.get('OMP_WAIT_POLICY'))"
+    modules = "os, maskerlib, maskerlib.running.threads, maskerlib.masker.training"
+    program = f"import {modules}; print(os.environ.get('OMP_WAIT_POLICY'))"
     assert run(program) == "None\n"
 
 

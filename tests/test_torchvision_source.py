@@ -7,9 +7,9 @@ from PIL import Image
 from torch.utils.data import Subset, TensorDataset
 from torchvision.datasets import FakeData, ImageFolder
 
-from maskerlib.augment import draw_crops
-from maskerlib.seeds import stream
-from maskerlib.torchvision_source import FromTorchvision
+from maskerlib.data.augment import draw_crops
+from maskerlib.data.torchvision_source import FromTorchvision
+from maskerlib.running.seeds import stream
 
 
 class Items:

@@ -12,20 +12,20 @@ from tiny import SIZE, Squares, tiny_classifier
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskerlib import training
-from maskerlib.classifier_training import ClassifierConfig, train_classifier
-from maskerlib.classifiers import Classifier
-from maskerlib.config import MaskerConfig
-from maskerlib.distributions import MASKS, sampled_mask
-from maskerlib.files import load_checkpoint, read_json, save_checkpoint
-from maskerlib.infills import INFILLS, Infill
-from maskerlib.loop import Diverged, learning_rate_factor
-from maskerlib.masker import Masker, masker_for
-from maskerlib.masks import area, mask_from_logits, masked_in, masked_out
-from maskerlib.objectives import Objective, evaluate_objective
-from maskerlib.samples import Relabelled
-from maskerlib.step import compute_gradients
-from maskerlib.training import load_trained, train_masker
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.data.samples import Relabelled
+from maskerlib.masker import training
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.network import Masker, masker_for
+from maskerlib.masker.step import compute_gradients
+from maskerlib.masker.training import load_trained, train_masker
+from maskerlib.masking.distributions import MASKS, sampled_mask
+from maskerlib.masking.infills import INFILLS, Infill
+from maskerlib.masking.masks import area, mask_from_logits, masked_in, masked_out
+from maskerlib.masking.objectives import Objective, evaluate_objective
+from maskerlib.running.files import load_checkpoint, read_json, save_checkpoint
+from maskerlib.training.classifier import ClassifierConfig, train_classifier
+from maskerlib.training.loop import Diverged, learning_rate_factor
 
 FAST = MaskerConfig(steps=4, batch_size=6, width=8, pool_every=2, precision="fp32")
 FIX, CA = FAST, dataclasses.replace(FAST, mode="CA")

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from maskerlib.watch import Watch, log_beside, section_of
+from maskerlib.notebooks.watch import Watch, log_beside, section_of
 
 
 def cells(*sources: str) -> list:

@@ -9,10 +9,13 @@ import torch
 import torchvision
 from tiny import TinyNet
 
-from maskerlib import libraries
-from maskerlib.photos import Photos
-from maskerlib.pretrained import scene_classifier
-from maskerlib.zoo import NAMES, classifier_named, efficientnet_lite0, load_weights, scene_resnet, torchvision_resnet
+from maskerlib.classifiers import libraries
+from maskerlib.classifiers.efficientnet_lite0 import efficientnet_lite0
+from maskerlib.classifiers.registry import classifier_named
+from maskerlib.classifiers.scene_resnet import scene_classifier, scene_resnet
+from maskerlib.classifiers.torchvision_networks import torchvision_resnet
+from maskerlib.classifiers.weights import load_weights
+from maskerlib.data.photos import Photos
 
 
 def weights(module: torch.nn.Module) -> dict[str, bytes]:

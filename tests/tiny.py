@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from maskerlib.classifiers import Classifier
-from maskerlib.samples import Sample, Source
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.data.samples import Sample, Source
 
 COLOURS = ("red", "green", "blue", "white")
 SIZE = 16

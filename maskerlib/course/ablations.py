@@ -4,8 +4,8 @@ from maskerlib.course.session import Session
 from maskerlib.experiments.grid import load_table, tables_folder
 from maskerlib.experiments.results import runs_folder
 from maskerlib.experiments.tables import Results, read_results, rerun
-from maskerlib.notebooks import project_root
-from maskerlib.parameters import read_as
+from maskerlib.notebooks.parameters import read_as
+from maskerlib.notebooks.runner import project_root
 
 __all__ = ["open_results"]
 

@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from torch import Tensor, nn
 
-from maskerlib.classifiers import Classifier, frozen
-from maskerlib.masker import Masker
-from maskerlib.masks import mask_from_logits
+from maskerlib.classifiers.classifier import Classifier, frozen
+from maskerlib.masker.network import Masker
+from maskerlib.masking.masks import mask_from_logits
 
 __all__ = ["Architecture", "Stage", "architecture_picture", "read_architecture"]
 

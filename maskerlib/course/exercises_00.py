@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from maskerlib.course.grading import close, same
-from maskerlib.objectives import Objective
+from maskerlib.masking.objectives import Objective
 
 __all__ = ["exercise_1", "exercise_2", "exercise_3", "exercise_4"]
 
@@ -57,7 +57,7 @@ def exercise_3(answer: Any) -> str | None:
 def exercise_4(answer: Any) -> str | None:
     """A pair of `Objective`s: one that asks for enough, one that asks for everything."""
     if not (isinstance(answer, tuple | list) and len(answer) == 2 and all(isinstance(one, Objective) for one in answer)):
-        return "give a pair of maskerlib.objectives.Objective"
+        return "give a pair of maskerlib.masking.objectives.Objective"
     enough, everything = answer
     if enough.masked_in is None and everything.masked_out is None:
         return "the other way round: is a decision that survives through the mask a sign of enough, or of everything?"

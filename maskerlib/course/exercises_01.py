@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskerlib.classifiers import Classifier
+from maskerlib.classifiers.classifier import Classifier
 from maskerlib.course.grading import same
 
 __all__ = ["exercise_1", "exercise_2", "exercise_3", "exercise_4", "exercise_5"]

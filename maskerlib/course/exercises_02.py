@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from maskerlib.classifiers import Classifier
+from maskerlib.classifiers.classifier import Classifier
 from maskerlib.course.grading import close, same
-from maskerlib.masks import masked_in
+from maskerlib.masking.masks import masked_in
 
 __all__ = ["exercise_1", "exercise_2", "exercise_3", "exercise_4", "exercise_5"]
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskerlib.classifiers import Classifier, frozen
+from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.course.grading import close
-from maskerlib.masker import Masker, masker_for
-from maskerlib.masks import mask_from_logits, masked_in, masked_out
+from maskerlib.masker.network import Masker, masker_for
+from maskerlib.masking.masks import mask_from_logits, masked_in, masked_out
 
 __all__ = ["exercise_1", "exercise_2", "exercise_3", "exercise_4", "exercise_5"]
 

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maskerlib.boxes import binarise, box_iou, component_boxes, predicted_boxes
 from maskerlib.course.grading import close, same
+from maskerlib.data.boxes import box_iou, component_boxes
+from maskerlib.metrics.boxes import binarise, predicted_boxes
 
 __all__ = ["exercise_1", "exercise_2", "exercise_3", "exercise_4", "exercise_5", "exercise_6"]
 

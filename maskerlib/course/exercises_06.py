@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from maskerlib.course.grading import close
 from maskerlib.course.shortcut import mask_by_region
-from maskerlib.masks import masked_in, masked_out
+from maskerlib.masking.masks import masked_in, masked_out
 
 __all__ = ["exercise_1", "exercise_2", "exercise_3", "exercise_4", "exercise_5"]
 

@@ -5,9 +5,9 @@ from typing import Any
 import torch
 
 from maskerlib.course.grading import close, same
-from maskerlib.metrics import f1
-from maskerlib.objectives import MASKED_OUT, Objective
-from maskerlib.seeds import stream
+from maskerlib.masking.objectives import MASKED_OUT, Objective
+from maskerlib.metrics.per_image import f1
+from maskerlib.running.seeds import stream
 
 __all__ = ["exercise_1", "exercise_2", "exercise_3", "exercise_4"]
 

@@ -6,8 +6,8 @@ import numpy as np
 from scipy import stats
 
 from maskerlib.course.grading import close
-from maskerlib.intervals import t_interval
-from maskerlib.masker import Masker
+from maskerlib.masker.network import Masker
+from maskerlib.metrics.intervals import t_interval
 
 __all__ = ["exercise_1", "exercise_2", "exercise_3", "exercise_4"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from maskerlib.course.grading import same
-from maskerlib.infills import blur, mean_colour, noise
-from maskerlib.masks import masked_in, masked_out
+from maskerlib.masking.infills import blur, mean_colour, noise
+from maskerlib.masking.masks import masked_in, masked_out
 
 __all__ = ["exercise_1", "exercise_2", "exercise_3", "exercise_4"]
 

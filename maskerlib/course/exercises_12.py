@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from maskerlib.course.grading import close, same
-from maskerlib.loop import steps_for
-from maskerlib.seeds import stream
+from maskerlib.running.seeds import stream
+from maskerlib.training.loop import steps_for
 
 __all__ = ["exercise_1", "exercise_2", "exercise_3", "exercise_4"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from maskerlib.course.grading import close, same
-from maskerlib.seeds import stream
+from maskerlib.running.seeds import stream
 
 __all__ = ["exercise_1", "exercise_2", "exercise_3", "exercise_4"]
 

@@ -16,14 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskerlib import plots
-from maskerlib.boxes import binarise, box_iou, component_boxes, largest_component
-from maskerlib.classifiers import Classifier, frozen
-from maskerlib.curves import PixelCurve
-from maskerlib.masker import Masker
-from maskerlib.masks import mask_from_logits, masked_in, masked_out
-from maskerlib.objectives import Objective
-from maskerlib.optimise import optimise_mask
-from maskerlib.training import Trained
+from maskerlib.classifiers.classifier import Classifier, frozen
+from maskerlib.data.boxes import box_iou, component_boxes
+from maskerlib.masker.network import Masker
+from maskerlib.masker.training import Trained
+from maskerlib.masking.masks import mask_from_logits, masked_in, masked_out
+from maskerlib.masking.objectives import Objective
+from maskerlib.methods.optimise import optimise_mask
+from maskerlib.metrics.boxes import binarise, largest_component
+from maskerlib.metrics.curves import PixelCurve
 
 __all__ = ["Cut", "contributions", "cut", "layer_picture", "mask_picture", "threshold_picture"]
 
@@ -43,7 +44,7 @@ def mask_picture(
 ) -> Figure:
     """The image (3, H, W), the mask that equation 1 finds for the predicted class, and the two views with its probability.
 
-    The weights are those of `maskerlib.objectives.Objective`, MaxClass (I) + MaxEnt (O); a side of weight 0 is left out.
+    The weights are those of `maskerlib.masking.objectives.Objective`, MaxClass (I) + MaxEnt (O); a side of weight 0 is left out.
     Raises ValueError when both are 0, or for what `optimise_mask` refuses.
     """
     if weight_in == weight_out == 0:

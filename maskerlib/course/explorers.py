@@ -13,9 +13,9 @@ import ipywidgets
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from maskerlib.classifiers import Classifier
+from maskerlib.classifiers.classifier import Classifier
 from maskerlib.course.explorer_pictures import layer_picture, mask_picture, threshold_picture
-from maskerlib.training import Trained
+from maskerlib.masker.training import Trained
 
 __all__ = ["Explorer", "layer_explorer", "mask_explorer", "threshold_explorer"]
 

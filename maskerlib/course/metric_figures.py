@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from maskerlib import plots
-from maskerlib.boxes import binarise, box_iou, component_boxes, largest_component, predicted_boxes
+from maskerlib.data.boxes import box_iou, component_boxes
+from maskerlib.metrics.boxes import binarise, largest_component, predicted_boxes
 
 __all__ = [
     "interval_picture",

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from maskerlib.files import write_json
-from maskerlib.notebooks import SESSION, project_root
+from maskerlib.notebooks.runner import SESSION, project_root
+from maskerlib.running.files import write_json
 
 __all__ = ["Session", "open_session"]
 

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import Tensor
 
-from maskerlib.infills import mean_colour
-from maskerlib.masks import area, masked_in, masked_out
-from maskerlib.objectives import entropy
-from maskerlib.training import Trained
+from maskerlib.masker.training import Trained
+from maskerlib.masking.infills import mean_colour
+from maskerlib.masking.masks import area, masked_in, masked_out
+from maskerlib.masking.objectives import entropy
 
 __all__ = ["OneImage", "follow", "setup_picture"]
 

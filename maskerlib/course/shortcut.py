@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskerlib.samples import Batch, Sample, Source, batches, check_index
-from maskerlib.seeds import stream
+from maskerlib.data.samples import Batch, Sample, Source, batches, check_index
+from maskerlib.running.seeds import stream
 
 __all__ = ["ANSWERS", "CARRIES", "Marked", "draw_mark", "mask_by_region"]
 

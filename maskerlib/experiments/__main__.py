@@ -29,9 +29,9 @@ from maskerlib.experiments.grid import Run, Table, load_tables, unique
 from maskerlib.experiments.results import MissingRuns, make_table, missing_runs, runs_folder
 from maskerlib.experiments.settings import INPAINTER, Setting
 from maskerlib.experiments.tables import state
-from maskerlib.files import read_json
-from maskerlib.notebooks import project_root
+from maskerlib.notebooks.runner import project_root
 from maskerlib.plots import save_figure
+from maskerlib.running.files import read_json
 
 __all__ = ["expected_seconds", "main"]
 

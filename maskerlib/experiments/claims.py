@@ -19,9 +19,9 @@ from pathlib import Path
 import pandas as pd
 
 from maskerlib.experiments.tables import Results, read_results
-from maskerlib.files import atomic_path, read_json, write_json
-from maskerlib.intervals import t_interval
-from maskerlib.notebooks import project_root
+from maskerlib.metrics.intervals import t_interval
+from maskerlib.notebooks.runner import project_root
+from maskerlib.running.files import atomic_path, read_json, write_json
 
 __all__ = ["CLAIMS", "VERDICTS", "Claim", "gain", "judge", "make_claims", "overall", "read_claims", "tables_needed"]
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from maskerlib.experiments.grid import Run, Table
 from maskerlib.experiments.version import VERSION
-from maskerlib.files import atomic_path, read_json, write_json
+from maskerlib.running.files import atomic_path, read_json, write_json
 
 __all__ = ["DIGITS", "STATES", "carry_over", "committed_runs", "row_name", "rows_record", "state"]
 

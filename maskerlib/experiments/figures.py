@@ -15,7 +15,7 @@ from torch import Tensor
 
 from maskerlib import plots
 from maskerlib.experiments.tables import Results, read_results
-from maskerlib.tally import COLUMNS
+from maskerlib.metrics.tally import COLUMNS
 
 __all__ = ["METRICS", "difference_figure", "draw_all", "interval_figure", "strip_figure"]
 

@@ -16,20 +16,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from maskerlib.classifier_training import ClassifierConfig, train_classifier
-from maskerlib.classifiers import Classifier
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.scene_resnet import scene_classifier, scene_resnet
+from maskerlib.data.samples import Source
+from maskerlib.data.scenes.source import Scenes
 from maskerlib.experiments.run import Shuffled, measure, sources
 from maskerlib.experiments.settings import INPAINTER, Setting
 from maskerlib.experiments.version import VERSION
-from maskerlib.files import read_json, write_json
-from maskerlib.inpainting import Inpainter, InpainterConfig, train_inpainter
-from maskerlib.masker import masker_for
-from maskerlib.pretrained import scene_classifier
-from maskerlib.samples import Source
-from maskerlib.scenes import Scenes
-from maskerlib.seeds import stream
-from maskerlib.training import train_masker
-from maskerlib.zoo import scene_resnet
+from maskerlib.masker.network import masker_for
+from maskerlib.masker.training import train_masker
+from maskerlib.masking.inpainting import Inpainter, InpainterConfig, train_inpainter
+from maskerlib.running.files import read_json, write_json
+from maskerlib.running.seeds import stream
+from maskerlib.training.classifier import ClassifierConfig, train_classifier
 
 __all__ = ["GOLDEN", "METRICS", "SAME", "TOLERANCE", "compare", "differences", "golden_run", "keep"]
 

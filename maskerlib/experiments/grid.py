@@ -26,9 +26,9 @@ from typing import Any
 
 import yaml
 
-from maskerlib.checks import shown
 from maskerlib.experiments.settings import Setting
-from maskerlib.notebooks import project_root
+from maskerlib.notebooks.runner import project_root
+from maskerlib.running.checks import shown
 
 __all__ = ["MODES", "NOTEBOOK", "Row", "Run", "Table", "load_table", "load_tables", "tables_folder", "unique"]
 

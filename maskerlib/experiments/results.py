@@ -22,15 +22,15 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from maskerlib.classifiers import Classifier
+from maskerlib.classifiers.classifier import Classifier
 from maskerlib.experiments.committed import DIGITS, committed_runs, row_name, rows_record, state
 from maskerlib.experiments.grid import Row, Run, Table, unique
 from maskerlib.experiments.run import BY_CLASS
 from maskerlib.experiments.settings import Setting
 from maskerlib.experiments.version import VERSION
-from maskerlib.files import atomic_path, read_json, write_json
-from maskerlib.intervals import t_interval
-from maskerlib.provenance import provenance
+from maskerlib.metrics.intervals import t_interval
+from maskerlib.running.files import atomic_path, read_json, write_json
+from maskerlib.running.provenance import provenance
 
 __all__ = ["MissingRuns", "collect", "make_table", "missing_runs", "paired", "runs_folder", "save_result", "summarise"]
 

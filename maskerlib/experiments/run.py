@@ -14,21 +14,20 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maskerlib.classifier_training import ClassifierConfig, train_classifier
-from maskerlib.classifiers import Classifier
-from maskerlib.config import GIVEN
-from maskerlib.evaluation import evaluate
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.scene_resnet import scene_classifier, scene_resnet
+from maskerlib.data.samples import Relabelled, Source, Subset, batches
+from maskerlib.data.scenes.source import Scenes
 from maskerlib.experiments.settings import Setting
-from maskerlib.files import atomic_path
-from maskerlib.inpainting import Inpainter, InpainterConfig, train_inpainter
-from maskerlib.masks import masked_in, masked_out
-from maskerlib.objectives import entropy
-from maskerlib.pretrained import scene_classifier
-from maskerlib.samples import Relabelled, Source, Subset, batches
-from maskerlib.scenes import Scenes
-from maskerlib.seeds import stream
-from maskerlib.training import Trained
-from maskerlib.zoo import scene_resnet
+from maskerlib.masker.config import GIVEN
+from maskerlib.masker.training import Trained
+from maskerlib.masking.inpainting import Inpainter, InpainterConfig, train_inpainter
+from maskerlib.masking.masks import masked_in, masked_out
+from maskerlib.masking.objectives import entropy
+from maskerlib.metrics.evaluation import evaluate
+from maskerlib.running.files import atomic_path
+from maskerlib.running.seeds import stream
+from maskerlib.training.classifier import ClassifierConfig, train_classifier
 
 __all__ = [
     "BY_CLASS",
@@ -142,7 +141,7 @@ def variants(setting: Setting, trained: Trained, val: Source) -> dict[str, tuple
 
 
 def measure(setting: Setting, trained: Trained, before: Classifier, val: Source) -> dict[str, dict[str, Any]]:
-    """Every metric of `maskerlib.evaluation.evaluate` and of `views`, by variant.
+    """Every metric of `maskerlib.metrics.evaluation.evaluate` and of `views`, by variant.
 
     Masks are those of `trained`; SM asks `before`, the classifier that the run started from, so that runs can be compared.
 

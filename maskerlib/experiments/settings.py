@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from maskerlib.checks import above, between, check_fields, one_of, shown, whole
-from maskerlib.config import GIVEN, MaskerConfig
+from maskerlib.data.scenes.drawing import LEVELS
 from maskerlib.experiments.version import VERSION
-from maskerlib.infills import INFILLS
-from maskerlib.objectives import Objective
-from maskerlib.parameters import read_as
-from maskerlib.scene_drawing import LEVELS
+from maskerlib.masker.config import GIVEN, MaskerConfig
+from maskerlib.masking.infills import INFILLS
+from maskerlib.masking.objectives import Objective
+from maskerlib.notebooks.parameters import read_as
+from maskerlib.running.checks import above, between, check_fields, one_of, shown, whole
 
 __all__ = ["CLASSIFIERS", "INPAINTER", "Setting"]
 
@@ -48,7 +48,7 @@ class Setting:
         class_share: train on scenes of this share of the classes only, drawn by the seed; 1 takes all.
         classifier: one of `CLASSIFIERS`.
         size_out: None means the study's 10 for FIX and 15 for CA.
-        infill: a name in `maskerlib.infills.INFILLS`, or "inpainter" for the network of `maskerlib.inpainting`.
+        infill: a name in `maskerlib.masking.infills.INFILLS`, or "inpainter" for the network of `maskerlib.masking.inpainting`.
         passes: where given, the number of steps follows from it: passes over the training scenes.
 
     Raises ValueError, naming the parameter, for a value that no run could use.

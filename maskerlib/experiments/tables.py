@@ -20,8 +20,8 @@ from PIL import Image
 from maskerlib.experiments.committed import STATES, state
 from maskerlib.experiments.grid import NOTEBOOK, Table
 from maskerlib.experiments.results import make_table, missing_runs, paired
-from maskerlib.files import read_json
-from maskerlib.notebooks import project_root, run_notebook
+from maskerlib.notebooks.runner import project_root, run_notebook
+from maskerlib.running.files import read_json
 
 __all__ = ["STATES", "Results", "read_results", "rerun", "state", "verdict"]
 

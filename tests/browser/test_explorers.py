@@ -27,8 +27,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = ROOT / "runs" / "screenshots"
 SETUP = """
 from maskerlib.course import explorers
-from maskerlib.pretrained import scene_classifier, scene_masker
-from maskerlib.scenes import Scenes
+from maskerlib.classifiers.scene_resnet import scene_classifier
+from maskerlib.masker.pretrained import scene_masker
+from maskerlib.data.scenes.source import Scenes
 scenes = Scenes("val", count=4, cache=None).batch(range(4))
 names = [f"scene {i}" for i in range(4)]
 trained = scene_masker("FIX")

@@ -1,0 +1,18 @@
+"""Classifiers: any network, its layers by name, and what its input and output mean. Imports `running` and `data`.
+
+    layouts               where the pixels are in what a layer returns
+    networks              what any network is asked for: to stand still, to show what it is wrapped in
+    reading               what the layers of a network return, as maps
+    classifier            a network, the names of its layers, and what its input and output mean
+    doors                 what every entry of the library asks of images, targets, labels and classifiers
+    candidates            which layers of a network can be read
+    weights               weights from files into networks
+    registry              classifiers by name
+    efficientnet_lite0    EfficientNet-Lite0, with its weights
+    scene_resnet          the small ResNet of the lessons, with its weights
+    libraries             what the networks of torchvision and timm have in common
+    torchvision_networks  any classification network of torchvision
+    timm_networks         any network of timm
+"""
+
+__all__: list[str] = []

@@ -1,0 +1,51 @@
+"""Classifiers by name. A new one is a module with an `ENTRY`, and its line here.
+
+Each gives a `Classifier` whose `layers` are points of rising depth, five where the network has so many resolutions, as in the
+paper: the stem and four stages.
+"""
+
+import os
+from collections.abc import Sequence
+
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.running.registry import Entry, Registry
+
+__all__ = ["CLASSIFIERS", "classifier_named"]
+
+CLASSIFIERS: Registry[Entry] = Registry(
+    "classifier",
+    "maskerlib.classifiers",
+    [
+        "efficientnet_lite0",
+        "scene_resnet",
+        "torchvision_networks",
+        "timm_networks",
+    ],
+)
+"""Every classifier that can be asked for by name; `make(*told, weights=, class_names=, layers=, seed=)` gives it in eval mode."""
+
+
+def classifier_named(
+    name: str,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Classifier:
+    """The classifier called `name`, in eval mode, with its layers, its normalisation, its input size and its classes.
+
+    Args:
+        name: one of `CLASSIFIERS`: "efficientnet-lite0", "scenes", "torchvision:resnet50", "timm:vit_tiny_patch16_224", ...
+        weights: the path of a state dict (for "scenes" also of a `classifier.pt` that training left). For torchvision and timm
+            also the name of a weight set, which the library downloads ("DEFAULT" of torchvision, "pretrained" of timm). None:
+            the weights that come with the first two; of torchvision and timm random ones from `seed`, and the classifier's name
+            says so.
+        class_names: one name a class; None means those that belong to the weights.
+        layers: names of layers; None means those that are known to be good, or `maskerlib.classifiers.candidates.suggest_layers`.
+
+    Raises ValueError for an unknown name, class or file that does not fit; ImportError where timm is missing; FileNotFoundError
+    for a path that is not there; OSError where weights cannot be downloaded.
+    """
+    entry, told = CLASSIFIERS.find(name)
+    return entry.make(*told, weights=weights, class_names=class_names, layers=layers, seed=seed)

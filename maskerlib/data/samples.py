@@ -1,0 +1,237 @@
+"""The one form that every data source takes: samples, batches, sources.
+
+Scenes, photographs and a folder of the user's own all yield the same `Sample`, so nothing downstream asks
+where an image came from. What a source does not know it says plainly: no label is `None` in a sample and -1
+in a batch, no box is an empty (0, 4) tensor, no pixel mask is `None`.
+
+Images are float32 in [0, 1], RGB unless a source says otherwise. Boxes are x0, y0, x1, y1 in pixels and
+half-open: x1 and y1 are the first column and row outside, so that a box is x1 - x0 wide and never one pixel short.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from maskerlib.data.augment import Crops, apply_crops
+from maskerlib.data.indices import as_indices, as_size, check_index
+
+__all__ = ["Batch", "Relabelled", "Sample", "Source", "Subset", "batches", "collate"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and what is known about it.
+
+    image: (C, H, W) float32 in [0, 1]; C is 3 (RGB), 1 (grey) or 4 (RGB and opacity).
+    label: class index, or None.
+    boxes: (K, 4) float32, pixels, half-open, K >= 0.
+    mask: (H, W) bool, True on the object, or None.
+    name: says where it came from, in captions and error messages.
+    """
+
+    image: Tensor
+    label: int | None
+    boxes: Tensor
+    mask: Tensor | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples of one size.
+
+    images: (B, C, H, W) float32 in [0, 1].
+    labels: (B,) int64, -1 where unknown.
+    boxes: B tensors (K_i, 4) float32.
+    masks: (B, H, W) bool, or None as soon as one sample has none.
+    names: B strings.
+    """
+
+    images: Tensor
+    labels: Tensor
+    boxes: tuple[Tensor, ...]
+    masks: Tensor | None
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same batch with every tensor on `device`."""
+        return replace(
+            self,
+            images=self.images.to(device),
+            labels=self.labels.to(device),
+            boxes=tuple(boxes.to(device) for boxes in self.boxes),
+            masks=None if self.masks is None else self.masks.to(device),
+        )
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples into a `Batch`. ValueError when there are none, or when their images differ in size."""
+    if not samples:
+        raise ValueError("a batch of 0 samples: expected at least 1; give collate() one sample or more")
+    first = samples[0].image.shape
+    for sample in samples:
+        if sample.image.shape != first:
+            raise ValueError(
+                f"{sample.name}: image of shape {tuple(sample.image.shape)} after one of {tuple(first)}: "
+                "give the source one size, or batch images of one size only"
+            )
+    labels = [-1 if sample.label is None else sample.label for sample in samples]
+    masks = [sample.mask for sample in samples]
+    return Batch(
+        images=torch.stack([sample.image for sample in samples]),
+        labels=torch.tensor(labels, dtype=torch.int64),
+        boxes=tuple(sample.boxes for sample in samples),
+        masks=None if any(mask is None for mask in masks) else torch.stack(masks),
+        names=tuple(sample.name for sample in samples),
+    )
+
+
+class Source(Dataset[Sample]):
+    """A finite, ordered collection of samples of one size.
+
+    Subclasses give `__len__`, `__getitem__` and three attributes:
+
+    class_names: the name of each label; empty when the source is unlabelled.
+    labels: (N,) int64, -1 where unknown; known without reading an image.
+    size: (H, W) of every image.
+
+    own_crops says whether `cropped` cuts from something better than the images of `batch`.
+    """
+
+    class_names: tuple[str, ...] = ()
+    labels: Tensor
+    size: tuple[int, int]
+    own_crops: bool = False
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Sample:
+        raise NotImplementedError
+
+    def batch(self, indices: Sequence[int] | Tensor) -> Batch:
+        """The samples at `indices`, in that order. A source that has a faster way overrides this one.
+
+        IndexError for an index that is outside, TypeError for indices that are no whole numbers, ValueError for none.
+        """
+        return collate([self[index] for index in as_indices(indices, len(self))])
+
+    def cropped(self, indices: Sequence[int] | Tensor, crops: Crops) -> Batch:
+        """The samples at `indices`, the first with the first of `crops`, and so on; ValueError when the numbers differ.
+
+        Here the crops are cut from the images of `batch`, and what is where in them is unknown: no boxes, no masks. A
+        source of files (own_crops) cuts them from each file's own pixels, and carries boxes and masks along.
+        """
+        batch = self.batch(indices)
+        nowhere = tuple(boxes.new_zeros(0, 4) for boxes in batch.boxes)
+        return replace(batch, images=apply_crops(batch.images, crops), boxes=nowhere, masks=None)
+
+
+class Subset(Source):
+    """Some samples of another source, in the order given, such as a few of each class.
+
+    An index may come more than once. IndexError for one that is outside the source.
+    """
+
+    def __init__(self, source: Source, indices: Sequence[int] | Tensor):
+        self.source = source
+        self.indices = as_indices(indices, len(source))
+        self.class_names = source.class_names
+        self.labels = source.labels[self.indices]
+        self.size = as_size(source.size)
+        self.own_crops = source.own_crops
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.source[self.indices[check_index(index, len(self))]]
+
+    def batch(self, indices: Sequence[int] | Tensor) -> Batch:
+        return self.source.batch(self._there(indices))
+
+    def cropped(self, indices: Sequence[int] | Tensor, crops: Crops) -> Batch:
+        return self.source.cropped(self._there(indices), crops)
+
+    def _there(self, indices: Sequence[int] | Tensor) -> list[int]:
+        return [self.indices[index] for index in as_indices(indices, len(self))]
+
+
+class Relabelled(Source):
+    """The samples of another source under other labels, such as those of a classifier's numbering.
+
+    labels: (N,) integers, -1 where unknown.
+    class_names: what the labels mean; empty when they have no names.
+
+    ValueError when there is not one label for each sample, or when one is no whole number, is below -1 or has no name.
+    """
+
+    def __init__(self, source: Source, labels: Tensor | Sequence[int], class_names: Sequence[str] = ()):
+        labels = torch.as_tensor(labels)
+        if labels.shape != (len(source),):
+            raise ValueError(
+                f"labels of shape {tuple(labels.shape)} for a source of {len(source)} samples: give one for each"
+            )
+        if len(labels) and (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool):
+            raise ValueError(f"labels are {labels.dtype}: expected whole numbers, -1 where unknown")
+        if isinstance(class_names, str):
+            raise ValueError(f"class_names={class_names!r} is one string: give a sequence of names")
+        self.class_names = tuple(class_names)
+        self.labels = labels.detach().cpu().to(torch.int64, copy=True)
+        most = len(self.class_names) - 1 if self.class_names else torch.iinfo(torch.int64).max
+        bad = ((self.labels < -1) | (self.labels > most)).nonzero().flatten()
+        if len(bad):
+            valid = f"-1 to {most}, as there are {most + 1} class_names" if self.class_names else "-1 or more"
+            raise ValueError(f"label {int(self.labels[bad[0]])} of sample {int(bad[0])}: expected {valid}")
+        self.source = source
+        self.size = as_size(source.size)
+        self.own_crops = source.own_crops
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Sample:
+        label = int(self.labels[check_index(index, len(self))])
+        return replace(self.source[index], label=None if label < 0 else label)
+
+    def batch(self, indices: Sequence[int] | Tensor) -> Batch:
+        there = as_indices(indices, len(self))
+        return replace(self.source.batch(there), labels=self.labels[there])
+
+    def cropped(self, indices: Sequence[int] | Tensor, crops: Crops) -> Batch:
+        there = as_indices(indices, len(self))
+        return replace(self.source.cropped(there, crops), labels=self.labels[there])
+
+
+class _InBatches(Dataset[Batch]):
+    """A source seen as a list of batches, so that loader workers call the source's own fast `batch`."""
+
+    def __init__(self, source: Source, batch_size: int):
+        self.source, self.batch_size = source, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.source) // self.batch_size)
+
+    def __getitem__(self, number: int) -> Batch:
+        start = number * self.batch_size
+        return self.source.batch(range(start, min(start + self.batch_size, len(self.source))))
+
+
+def batches(source: Source, batch_size: int, *, workers: int = 0) -> Iterator[Batch]:
+    """Every sample once and in order, `batch_size` at a time; the last batch may be smaller.
+
+    workers: loader processes (0: load in this one). ValueError when batch_size < 1 or workers < 0.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}: expected 1 or more; give the images per batch")
+    if workers < 0:
+        raise ValueError(f"workers={workers}: expected 0 or more; 0 loads in this process")
+    loader = DataLoader(_InBatches(source, batch_size), batch_size=None, shuffle=False, num_workers=workers)
+    return iter(loader)

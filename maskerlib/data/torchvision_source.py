@@ -1,0 +1,117 @@
+"""A data set of torchvision, or any other that gives (image, label), as a source of this library."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Subset
+
+from maskerlib.data.files.images import check_channels
+from maskerlib.data.files.source import FileSource
+from maskerlib.data.indices import as_size, check_index
+from maskerlib.data.samples import Sample
+
+__all__ = ["FromTorchvision", "MapStyle"]
+
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+class MapStyle(Protocol):
+    """A data set with a length whose items are (image, label)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]: ...
+
+
+class FromTorchvision(FileSource):
+    """The items of a map-style data set, such as `torchvision.datasets.CIFAR10(root)`, fitted to one size; no boxes or masks.
+
+    dataset: each item is (image, label): a PIL image, a uint8 tensor (C, H, W), or a float tensor (C, H, W) in [0, 1]; a whole
+        number, -1 or None where it is unknown. Build it without a `transform`, so that crops are cut from the image's own
+        pixels; of one that normalises the values would not lie in [0, 1], which is refused.
+    size: pixels per side, or (height, width). Images are scaled to cover it and cropped at the centre.
+    class_names: one name a class; None means the data set's own `classes`, where it has them.
+    channels: 3 for RGB, 1 for grey, 4 for RGB and opacity.
+
+    The labels are the data set's `targets` (also through `torch.utils.data.Subset`); where it has none every item is read once.
+
+    Raises ValueError, naming the item, for an image or a label of another kind, and for a label without a name.
+    """
+
+    def __init__(
+        self,
+        dataset: MapStyle,
+        size: int | tuple[int, int] = 224,
+        class_names: Sequence[str] | None = None,
+        *,
+        channels: int = 3,
+    ):
+        self.dataset = dataset
+        self.size = as_size(size)
+        self.channels = check_channels(channels)
+        known = _labels(dataset)
+        given = [dataset[index][1] for index in range(len(dataset))] if known is None else known
+        self.labels = torch.tensor([_label(label, index) for index, label in enumerate(given)], dtype=torch.int64)
+        names = _inside(dataset, "classes") if class_names is None else class_names
+        self.class_names = tuple(map(str, names or ()))
+        most = int(self.labels.max()) if len(self.labels) else -1
+        if self.class_names and most >= len(self.class_names):
+            raise ValueError(f"label {most} has no name, class_names are {len(self.class_names)}; give one name a class")
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def whole(self, index: int) -> Sample:
+        index = check_index(index, len(self))
+        label = int(self.labels[index])
+        image = _image(self.dataset[index][0], self.channels, index)
+        return Sample(image, None if label < 0 else label, torch.zeros(0, 4), None, f"item {index}")
+
+
+def _inside(dataset: MapStyle, attribute: str) -> Any:
+    """An attribute of the data set, or of the one that it is a subset of."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return getattr(dataset, attribute, None)
+
+
+def _labels(dataset: MapStyle) -> list[Any] | None:
+    if isinstance(dataset, Subset):
+        whole = _labels(dataset.dataset)
+        return None if whole is None else [whole[index] for index in dataset.indices]
+    targets = getattr(dataset, "targets", None)
+    if targets is None or len(targets) != len(dataset):
+        return None
+    return targets.tolist() if isinstance(targets, Tensor | np.ndarray) else list(targets)
+
+
+def _label(label: Any, index: int) -> int:
+    if label is None:
+        return -1
+    number = label.item() if isinstance(label, Tensor | np.generic) and label.ndim == 0 else label
+    if isinstance(number, bool) or not isinstance(number, int) or number < -1:
+        raise ValueError(f"item {index}: its label is {label!r}, expected a whole number from 0, or -1; give target_transform=")
+    return number
+
+
+def _image(image: Any, channels: int, index: int) -> Tensor:
+    """(channels, H, W) float32 in [0, 1] of a PIL image or a tensor."""
+    if isinstance(image, Image.Image) and image.mode[0] not in "IF":
+        pixels = np.asarray(image.convert(_MODES[channels]), dtype=np.float32)
+        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+        return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))) / 255
+    if not isinstance(image, Tensor) or image.dim() != 3 or image.shape[0] not in (1, channels):
+        found = getattr(image, "mode", type(image).__name__)
+        found = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else found
+        raise ValueError(f"item {index}: its image is {found}, expected an 8-bit PIL image or a tensor ({channels}, H, W)")
+    scaled = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+    if not (scaled.min() >= 0 and scaled.max() <= 1):  # also false for NaN
+        raise ValueError(
+            f"item {index}: its values go from {float(scaled.min()):.3g} to {float(scaled.max()):.3g}, expected [0, 1]; leave "
+            "the normalisation out of its transform, the classifier does it"
+        )
+    return scaled.expand(channels, -1, -1) if image.shape[0] == 1 else scaled

@@ -1,0 +1,155 @@
+"""One run's configuration: a frozen dataclass that is saved as JSON beside the weights and read back by the same class."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from maskerlib.masker.network import CONDITION_AT, CONDITIONS
+from maskerlib.masking.distributions import MASKS
+from maskerlib.masking.infills import INFILLS
+from maskerlib.masking.objectives import Objective
+from maskerlib.running.checks import (
+    LARGEST_BATCH,
+    SEED,
+    WIDEST,
+    above,
+    between,
+    check_fields,
+    check_names,
+    one_of,
+    rising,
+    whole,
+)
+from maskerlib.running.precision import PRECISIONS
+
+__all__ = ["GIVEN", "MaskerConfig"]
+
+GIVEN = "given"
+"""The name of an infill that is given to the training as a function: a trained inpainter, say."""
+
+
+@dataclass(frozen=True)
+class MaskerConfig:
+    """Everything that decides how a masker is trained (Phang et al., section 4 and the recipe of their code release).
+
+    Args:
+        mode: "FIX" keeps the classifier as it is; "CA" keeps training it, with a pool of its earlier weights.
+        layers: the classifier's layers that the masker reads; None means its two deepest.
+        width: channels that the masker reduces each layer to.
+        objective: what the mask should do.
+        infill: what stands where the image is hidden: a name in `maskerlib.masking.infills.INFILLS`, or "given" for one that is
+            given to the training.
+        infill_sides: where it stands: "both", or only masked-"in" or masked-"out", with the mean colour on the other side.
+        mask: how a mask comes out of logits, one of `maskerlib.masking.distributions.MASKS`, with `temperature` for the sampled
+            kinds.
+        condition: what the masker is told: None, "size" (with an objective that has a budget) or "class".
+        condition_at: where it is told, "layers" (as in the study's release) or "head"; see `maskerlib.masker.network.Masker`.
+        share: smallest and largest share of the image that masks are asked for in training, with condition "size".
+        steps: number of updates; None means `passes` over the source.
+        passes: passes over the source when `steps` is None. The release makes about 12.
+        batch_size: images a step.
+        masker_lr: Adam's learning rate for the masker.
+        classifier_lr: SGD's learning rate for the classifier (CA), with `momentum`.
+        weight_decay: of both.
+        schedule: of both learning rates: "steps" as in the release (x 0.1 after each third of the run) or "cosine".
+        warmup: share of the steps, at the start, over which both rates rise from 0; 0, as in the release, is none.
+        clip_norm: largest norm of the masker's gradient.
+        crop_scale: smallest and largest area of the random crops, as shares of the image.
+        pool_every, pool_size, prob_historic: see `maskerlib.masker.pool.ClassifierPool`.
+        released_pool: the behaviour of the code release, where a drawn member only stops the classifier's update while
+            the current classifier judges; the default lets the drawn member judge.
+        first_snapshot: the step before which the pool takes its first snapshot; 1 as in the code release, after one update.
+        classifier_steps: SGD steps of the classifier (CA) a batch: 1 on the sum of all gradients, or 2 as in the code release,
+            first on those of the clean images, then on those of the masked ones.
+        seed: of weights, order, crops and the pool.
+        precision: "auto", "bf16" or "fp32".
+        checkpoint_every: steps between checkpoints.
+
+    Raises ValueError for any value that no run could use, naming it and what is possible.
+    """
+
+    mode: str = "FIX"
+    layers: tuple[str, ...] | None = None
+    width: int = 64
+    objective: Objective = field(default_factory=Objective)
+    infill: str = "mean"
+    infill_sides: str = "both"
+    mask: str = "sigmoid"
+    temperature: float = 0.1
+    condition: str | None = None
+    condition_at: str = "layers"
+    share: tuple[float, float] = (0.25, 0.75)
+    steps: int | None = None
+    passes: float = 12.0
+    batch_size: int = 72
+    masker_lr: float = 1e-3
+    classifier_lr: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    schedule: str = "steps"
+    warmup: float = 0.0
+    clip_norm: float = 10.0
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    pool_every: int = 100
+    pool_size: int = 30
+    prob_historic: float = 0.5
+    released_pool: bool = False
+    first_snapshot: int = 0
+    classifier_steps: int = 1
+    seed: int = 0
+    precision: str = "auto"
+    checkpoint_every: int = 100
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self,
+            mode=one_of(("FIX", "CA")),
+            schedule=one_of(("steps", "cosine")),
+            infill=one_of((*INFILLS, GIVEN)),
+            infill_sides=one_of(("both", "in", "out")),
+            mask=one_of(MASKS),
+            condition=one_of(CONDITIONS),
+            condition_at=one_of(CONDITION_AT),
+            precision=one_of(PRECISIONS),
+            width=whole(1, WIDEST),
+            batch_size=whole(1, LARGEST_BATCH),
+            **{name: whole(1) for name in ("steps", "pool_every", "pool_size", "checkpoint_every")},
+            **{name: above(0) for name in ("passes", "masker_lr", "classifier_lr", "clip_norm", "temperature")},
+            **{name: between(0, 1) for name in ("momentum", "weight_decay", "prob_historic", "warmup")},
+            first_snapshot=whole(0),
+            classifier_steps=one_of((1, 2)),
+            crop_scale=rising(),
+            share=rising(zero=True),
+            seed=SEED,
+        )
+        if self.layers is not None and not self.layers:
+            raise ValueError("layers=() leaves the masker nothing to read; name at least one layer, or None for two")
+        if (self.condition == "size") != (self.objective.budget > 0):
+            raise ValueError(
+                f"condition={self.condition!r} with budget={self.objective.budget}: a masker that is told a size needs an "
+                "objective with a budget above 0, and no other masker can use one"
+            )
+
+    @classmethod
+    def final(cls, mode: str, **changes: Any) -> Self:
+        """The study's final model: MaxClass (I) + MaxEnt (O), the two deepest layers; lambda_out 10 (FIX) or 15 (CA)."""
+        objective = changes.pop("objective", Objective(size_out=15.0 if mode == "CA" else 10.0))
+        return cls(mode=mode, objective=objective, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration as plain dicts, lists, strings and numbers."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`.
+
+        Raises ValueError for what is no mapping, and naming any key that is not a field, with the list of fields.
+        """
+        values = check_names(cls, content)
+        if values.get("condition") is not None:
+            values.setdefault("condition_at", "head")  # where a masker was told before there was a choice
+        if isinstance(values.get("objective"), Mapping):
+            values["objective"] = Objective(**check_names(Objective, values["objective"]))
+        return cls(**values)

@@ -1,0 +1,51 @@
+"""From the masker's logits to a mask in training and at evaluation: the plain sigmoid, or a sample of a binary variable.
+
+A binary concrete (Gumbel-Softmax) mask treats each cell as a coin with the logit's odds, and draws it in a way that has a
+gradient (Maddison et al., 2017; Jang et al., 2017; Phang et al., section 5): logistic noise is added to the logit, and the
+sum divided by a temperature, before the sigmoid. The lower the temperature, the closer the draws are to 0 and 1.
+"""
+
+import torch
+from torch import Tensor
+
+from maskerlib.masking.masks import mask_from_logits
+
+__all__ = ["MASKS", "decided_mask", "sampled_mask"]
+
+MASKS = ("sigmoid", "gumbel", "gumbel_hard")
+"""How a mask comes out of logits: no noise; a soft sample; a sample of 0 and 1 with the gradient of the soft one."""
+
+
+def sampled_mask(logits: Tensor, size: tuple[int, int], kind: str = "sigmoid", *, temperature: float = 0.1) -> Tensor:
+    """A mask (B, 1, H, W) for training, from logits (B, 1, h, w). The noise is drawn for each cell, then upsampled.
+
+    Args:
+        kind: one of `MASKS`. "gumbel_hard" passes 0 and 1 forward and the gradient of the soft sample backward.
+        temperature: above 0; "sigmoid" has none. The release takes 0.1.
+
+    The draws are those of torch's global generator, which a training run seeds at every step. Raises ValueError for
+    another kind or temperature.
+    """
+    _check(kind, temperature)
+    if kind == "sigmoid":
+        return mask_from_logits(logits, size)
+    uniform = torch.rand_like(logits).clamp(1e-6, 1 - 1e-6)
+    soft = mask_from_logits((logits + uniform.logit()) / temperature, size)
+    return (soft > 0.5).to(soft) + (soft - soft.detach()) if kind == "gumbel_hard" else soft
+
+
+def decided_mask(logits: Tensor, size: tuple[int, int], kind: str = "sigmoid") -> Tensor:
+    """The mask (B, 1, H, W) for evaluation, without noise: the sigmoid, or, for the sampled kinds, 1 where a logit is above 0.
+
+    Raises ValueError for a kind that is none of `MASKS`.
+    """
+    _check(kind)
+    mask = mask_from_logits(logits, size)
+    return mask if kind == "sigmoid" else (mask > 0.5).to(mask)
+
+
+def _check(kind: str, temperature: float = 1.0) -> None:
+    if kind not in MASKS:
+        raise ValueError(f"mask={kind!r} is unknown; choose one of {', '.join(MASKS)}")
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature={temperature!r} must be a finite number above 0")

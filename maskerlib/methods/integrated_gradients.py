@@ -1,0 +1,117 @@
+"""Integrated gradients (Sundararajan et al., 2017), and how far they are from the sum that they promise."""
+
+import math
+import warnings
+
+import torch
+from captum.attr import IntegratedGradients
+from torch import Tensor
+
+from maskerlib.classifiers.classifier import Classifier, frozen
+from maskerlib.classifiers.doors import Targets, as_targets
+from maskerlib.methods.attributions import GradientMethod, admitted, by_captum
+from maskerlib.methods.protocol import MethodEntry
+
+__all__ = ["ENTRY", "completeness_gap", "integrated_gradients"]
+
+
+def integrated_gradients(
+    steps: int = 50,
+    baseline: Tensor | None = None,
+    *,
+    batch_size: int = 32,
+    tolerance: float | None = None,
+    max_steps: int = 1600,
+    channels: str = "sum",
+    clip: float = 0.99,
+    sign: str = "absolute",
+) -> GradientMethod:
+    """Integrated gradients (Sundararajan et al., 2017, equation 1): (x - z) times the mean gradient from z to x.
+
+    Completeness: the attributions of an image add up to logit(x) - logit(z), as far as `steps` resolve the integral
+    (Gauss-Legendre). The logits are those of the target. On deep networks the gradient jumps along the way, and 50 steps may
+    miss a tenth or a half of the sum; `completeness_gap` says how much, and a `tolerance` asks for as many steps as it takes.
+
+    Args:
+        steps: points on the straight line from z to x, one pass each.
+        baseline: z, broadcast to the images; None is the classifier's mean colour, which hides pixels elsewhere, too.
+        batch_size: images in one pass at most (one step of the whole batch, where that is more): the bound on memory.
+        tolerance: the largest `completeness_gap` that will do, such as 0.05. The steps of each image that misses it are
+            doubled until it is met or `max_steps` would be passed; then UserWarning names the gap that is left. None takes
+            the steps as they are.
+        max_steps: see `tolerance`.
+
+    Raises ValueError for fewer steps or a smaller batch size than 1, or a tolerance that is not above 0.
+    """
+    if steps < 1 or batch_size < 1:
+        raise ValueError(f"steps={steps}, batch_size={batch_size}: expected 1 or more of each")
+    if tolerance is not None and not 0 < tolerance < math.inf:
+        raise ValueError(f"tolerance={tolerance}: expected a share of the logit's change above 0, such as 0.05, or None")
+
+    def integral(images: Tensor, start: Tensor, targets: Tensor, classifier: Classifier, count: int) -> Tensor:
+        options = {"n_steps": count, "baselines": start, "internal_batch_size": max(batch_size, len(images))}
+        with frozen(classifier):
+            return by_captum(IntegratedGradients(classifier), images, targets, **options)
+
+    def attribute(images: Tensor, targets: Tensor, classifier: Classifier) -> Tensor:
+        start = _start(images, classifier, baseline)
+        found = integral(images, start, targets, classifier, steps)
+        if tolerance is None:
+            return found
+        count = steps
+        gaps = completeness_gap(found, classifier, images, targets, start)
+        while 2 * count <= max_steps and (gaps > tolerance).any():
+            count *= 2
+            again = (gaps > tolerance).nonzero()[:, 0]  # the others keep theirs: an image has one map in every batch
+            found[again] = integral(images[again], start[again], targets[again], classifier, count)
+            gaps[again] = completeness_gap(found[again], classifier, images[again], targets[again], start[again])
+        if missed := int((gaps > tolerance).sum()):
+            warnings.warn(
+                f"integrated gradients of {missed} of {len(images)} images miss completeness by up to {float(gaps.max()):.3g} of "
+                f"the logit's change after {count} steps, more than tolerance={tolerance}; raise max_steps={max_steps}",
+                stacklevel=3,
+            )
+        return found
+
+    return GradientMethod(admitted(attribute), channels, clip, sign)
+
+
+def completeness_gap(
+    attribution: Tensor, classifier: Classifier, images: Tensor, targets: Targets, baseline: Tensor | None = None
+) -> Tensor:
+    """How far attributions are from adding up to the change of the logit: |sum - change| / |change|, lower is better.
+
+    change = logit(x) - logit(z), both of the target (Sundararajan et al., 2017, proposition 1).
+
+    Args:
+        attribution: (B, channels, H, W), signed, as from `integrated_gradients().attribute`.
+        images: (B, channels, H, W), x.  targets: as for a gradient method.
+        baseline: z, broadcast to the images; None is the classifier's mean colour.
+
+    Returns:
+        (B,), 0 or more: 0 is complete, 1 as wrong as no attribution at all; infinite where the logit does not change, but
+        the attributions add up to something.
+    """
+    with frozen(classifier), torch.no_grad():
+        logits = classifier(images)
+        from_logits = classifier(_start(images, classifier, baseline))
+    targets = as_targets(targets, logits, classifier)
+    change = (logits - from_logits).gather(1, targets[:, None])[:, 0]
+    missing = (attribution.flatten(1).sum(dim=1).to(change) - change).abs()
+    return torch.where(missing == 0, 0.0, missing / change.abs())
+
+
+def _start(images: Tensor, classifier: Classifier, baseline: Tensor | None) -> Tensor:
+    """z for each image: the baseline, or the classifier's mean colour."""
+    return (classifier.mean if baseline is None else baseline).to(images).expand_as(images).contiguous()
+
+
+ENTRY = MethodEntry(
+    "integrated-gradients",
+    "integrated gradients",
+    integrated_gradients,
+    kind="gradient",
+    signed=True,
+    forward=51,
+    backward=50,
+)

@@ -1,0 +1,63 @@
+"""SmoothGrad (Smilkov et al., 2017): the mean gradient of noisy copies of an image."""
+
+import math
+import zlib
+
+import torch
+from torch import Tensor
+
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.methods.attributions import GradientMethod, admitted
+from maskerlib.methods.gradient import logit_gradient
+from maskerlib.methods.protocol import MethodEntry
+from maskerlib.running.seeds import stream
+
+__all__ = ["ENTRY", "smooth_grad"]
+
+
+def smooth_grad(
+    samples: int = 25,
+    sigma: float = 0.15,
+    seed: int = 0,
+    *,
+    channels: str = "sum",
+    clip: float = 0.99,
+    sign: str = "absolute",
+) -> GradientMethod:
+    """SmoothGrad: the mean of the signed gradients of noisy copies of the image (Smilkov et al., 2017, section 2).
+
+    The noise depends on the seed, the number of the sample and the image alone, so an image has one map, in every batch,
+    order and run. (captum's NoiseTunnel draws from the global generator, for the batch as a whole.) Noisy copies may leave
+    [0, 1]; they are not clipped.
+
+    Args:
+        samples: noisy copies an image, one pass each.  sigma: standard deviation of the noise, in units of images in
+            [0, 1]; 0 gives the gradient.  seed: of the noise.
+
+    Raises ValueError for fewer samples than 1 or a sigma below 0.
+    """
+    if samples < 1 or not 0 <= sigma < math.inf:
+        raise ValueError(f"samples={samples}, sigma={sigma}: expected 1 sample or more and a sigma of 0 or more")
+
+    def attribute(images: Tensor, targets: Tensor, classifier: Classifier) -> Tensor:
+        # The checksum of the image's bytes says which noise is its own.
+        names = [zlib.crc32(image.contiguous().numpy()) for image in images.detach().float().cpu()]
+        total = 0.0
+        for sample in range(samples):
+            noise = [torch.randn(images.shape[1:], generator=stream(seed, "smooth", name, sample)) for name in names]
+            total = total + logit_gradient(images + sigma * torch.stack(noise).to(images), targets, classifier)
+        return total / samples
+
+    return GradientMethod(admitted(attribute), channels, clip, sign)
+
+
+ENTRY = MethodEntry(
+    "smooth-grad",
+    "the mean gradient of noisy copies",
+    smooth_grad,
+    kind="gradient",
+    signed=True,
+    stochastic=True,
+    forward=26,
+    backward=25,
+)

@@ -1,0 +1,14 @@
+"""What a map is worth: metrics, and `evaluate`, which computes them all. Imports the rooms before it.
+
+    boxes        from a mask to a box
+    per_image    OM, LE, F1, SM: one number an image
+    components   every component at every threshold, in one pass
+    contours     the boxes of wsolevaluation
+    curves       PxAP and MaxBoxAcc: one number a data set
+    truth        the ground truth as a map, the upper bound
+    tally        what is kept of a method while images stream past
+    evaluation   every metric, several methods, one table
+    intervals    how far a mean may lie from the truth
+"""
+
+__all__: list[str] = []

@@ -1,0 +1,8 @@
+"""What every training shares, and the training of a classifier. Imports `running`, `data` and `classifiers`.
+
+    loop        steps, checkpoints, and a run that survives a kill
+    finished    what a training leaves behind, so that it is loaded and not repeated
+    classifier  training a classifier from scratch, so that there is one to explain
+"""
+
+__all__: list[str] = []

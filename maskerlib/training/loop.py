@@ -1,0 +1,258 @@
+"""The loop that every training of this library runs in: seeded batches, a step, and a checkpoint that survives a kill.
+
+Nothing random is kept between steps (see `maskerlib.running.seeds`), so a checkpoint is the step's number, the history and the
+state of what learns. A run that was killed goes on from its last checkpoint and ends with the same weights, bit for bit
+on one CPU machine, as one that never was.
+"""
+
+import contextlib
+import math
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+
+from maskerlib.classifiers.doors import check_images
+from maskerlib.data.augment import Crops
+from maskerlib.data.samples import Batch, Source
+from maskerlib.running.checks import LARGEST_BATCH, SEED, check_fields, whole
+from maskerlib.running.files import hash_tensors, load_checkpoint, make_folder, remove_leftovers, save_checkpoint
+from maskerlib.running.interruption import Interrupted, interruptible
+from maskerlib.running.processes import sole_use
+from maskerlib.running.progress import report
+from maskerlib.running.seeds import stream
+
+__all__ = [
+    "Diverged",
+    "History",
+    "Interrupted",
+    "Plan",
+    "Stateful",
+    "clear_checkpoint",
+    "run_steps",
+    "source_identity",
+    "learning_rate_factor",
+    "steps_for",
+]
+
+History = dict[str, list[float]]
+_CHECKPOINT = "checkpoint.pt"
+
+
+class Stateful(Protocol):
+    """What learns: modules, optimisers, the pool."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+class Diverged(RuntimeError):
+    """A loss or a gradient stopped being a finite number; the message names the step and the first cause found."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run takes and in what order it sees the data.
+
+    Args:
+        steps: number of batches.
+        batch_size: images a batch. Batches run through one shuffled pass after another and may span two.
+        seed: of the order of the images.
+        checkpoint_every: steps between checkpoints.
+        workers: processes that load samples; 0 loads in this one.
+    """
+
+    steps: int
+    batch_size: int
+    seed: int = 0
+    checkpoint_every: int = 100
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(
+            self, steps=whole(1), batch_size=whole(1, LARGEST_BATCH), seed=SEED, checkpoint_every=whole(1), workers=whole(0)
+        )
+
+
+def steps_for(passes: float, images: int, batch_size: int) -> int:
+    """Steps that see `images` images `passes` times, rounded up."""
+    return math.ceil(passes * images / batch_size)
+
+
+def learning_rate_factor(step: int, steps: int, schedule: str, warmup: float = 0.0) -> float:
+    """What the learning rates are multiplied by at `step` of `steps`.
+
+    "steps" is the study's schedule: 1, 0.1 and 0.01, each for a third of the run. "cosine" falls smoothly from 1 to 0, which
+    serves short runs better: two thirds of the study's steps hardly move the weights. Over the first `warmup` share of the
+    steps either is multiplied by a line that rises to 1: a large rate can push an untrained masker to masks that are empty
+    everywhere, where no gradient leads back.
+    """
+    rising = min(1.0, (step + 1) / (warmup * steps)) if warmup > 0 else 1.0
+    if schedule == "cosine":
+        return rising * 0.5 * (1 + math.cos(math.pi * step / steps))
+    return rising * 0.1 ** min(2, step * 3 // steps)
+
+
+def source_identity(source: Source) -> list[str | int]:
+    """How a run recognises its data: kind, number, every label, and the pixels of the first and the last image.
+
+    Raises ValueError for an empty source.
+    """
+    if len(source) == 0:
+        raise ValueError(f"{type(source).__name__} holds no images; give a source that does")
+    ends = source.batch([0, len(source) - 1])
+    return [type(source).__name__, len(source), hash_tensors({"images": ends.images, "labels": source.labels})]
+
+
+def run_steps(
+    plan: Plan,
+    source: Source,
+    step: Callable[[int, Batch], Mapping[str, float]],
+    state: Mapping[str, Stateful],
+    *,
+    identity: str,
+    folder: Path | None = None,
+    crops: Callable[[int], Crops] | None = None,
+    progress: bool = True,
+    description: str = "training",
+) -> History:
+    """Call `step(number, batch)` for each step of `plan`; return the history of what it returned.
+
+    Args:
+        step: one update; returns named numbers. A non-finite one among them stops the run with `Diverged`.
+        state: everything that `step` changes, by name; saved and restored together.
+        identity: what the run is (configuration, classifier, data). A checkpoint of another run is refused.
+        folder: where the checkpoint lives; None keeps none. One process at a time trains into it.
+        crops: the crops of a step by its number: batches are then `source.cropped(indices, crops(number))`. Workers compute
+            them, so it is a function that can be pickled: one of a module, or a `functools.partial` of one.
+        progress: show a bar with the live numbers. `maskerlib.running.progress` reports them to a file in any case, where one
+            is named.
+
+    A first Ctrl-C lets the step that runs end and saves it, a second stops at once.
+
+    Raises ValueError for an empty source, a folder that cannot be written to or is in use, or a checkpoint that is damaged or
+    belongs to another run; `Diverged` for a number or an image that is not finite; `Interrupted` after Ctrl-C.
+    """
+    if len(source) == 0:
+        raise ValueError("the source holds no images; give one that does")
+    start, history = 0, {}
+    with contextlib.ExitStack() as stack:
+        if folder is not None:
+            make_folder(folder)
+            stack.enter_context(sole_use(folder))
+            remove_leftovers(folder)
+            start, history = _restore(folder / _CHECKPOINT, state, identity, plan.steps)
+        asked = stack.enter_context(interruptible())
+        options = {"initial": start, "disable": not progress, "desc": description, "leave": False}
+        bar = stack.enter_context(tqdm(total=plan.steps, **options))
+        stack.enter_context(torch.random.fork_rng())
+        done = kept = start
+        report(description, done, plan.steps)
+        try:
+            for number, batch in enumerate(_batches(plan, source, start, crops), start=start):
+                torch.manual_seed(stream(plan.seed, "step", number).initial_seed())  # for dropout and its kind
+                _refuse_bad(batch, number)
+                numbers = step(number, batch)
+                bad = [f"{name} is {value}" for name, value in numbers.items() if not math.isfinite(value)]
+                if bad:
+                    raise Diverged(f"step {number}: {', '.join(bad)}; lower the learning rate or use precision='fp32'")
+                for name, value in numbers.items():
+                    history.setdefault(name, []).append(float(value))
+                bar.set_postfix({name: f"{value:.3f}" for name, value in numbers.items()}, refresh=False)
+                bar.update()
+                done, stop = number + 1, asked()
+                report(description, done, plan.steps, numbers)
+                if folder is not None and (stop or done % plan.checkpoint_every == 0 or done == plan.steps):
+                    content = {name: part.state_dict() for name, part in state.items()}
+                    record = {"identity": identity, "step": done, "history": history, "state": content}
+                    save_checkpoint(folder / _CHECKPOINT, record)
+                    kept = done
+                if stop:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            if folder is None:
+                how = "nothing is kept without a folder; with one, the same call goes on where it was stopped"
+            else:
+                how = f"run the same call again and it goes on from {'there' if kept == done else f'step {kept}'}"
+            raise Interrupted(f"{description} stopped at step {done} of {plan.steps}; {how}") from None
+    return history
+
+
+def _refuse_bad(batch: Batch, number: int) -> None:
+    try:
+        check_images(batch.images, names=batch.names)
+    except ValueError as error:
+        raise Diverged(f"step {number}: {error}") from None
+
+
+def clear_checkpoint(folder: Path) -> None:
+    """Remove the checkpoint of a run whose result has been saved."""
+    (folder / _CHECKPOINT).unlink(missing_ok=True)
+
+
+def _restore(path: Path, state: Mapping[str, Stateful], identity: str, steps: int) -> tuple[int, History]:
+    """The step to go on from and the history up to it, 0 and none without a checkpoint; `state` is loaded with the rest."""
+    if not path.exists():
+        return 0, {}
+    saved = load_checkpoint(path)
+    if saved.get("identity") != identity:
+        raise ValueError(
+            f"{path} belongs to a run with another configuration, classifier or data; use another folder or delete it"
+        )
+    try:
+        done = saved["step"]
+        history = {str(name): [float(value) for value in values] for name, values in saved["history"].items()}
+        if type(done) is not int or not 0 < done <= steps or any(len(values) > done for values in history.values()):
+            raise ValueError(f"step {done!r} of {steps}")
+        for name, part in state.items():
+            part.load_state_dict(saved["state"][name])
+    except Exception as error:  # of as many kinds as there are ways to be no state of this network
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(
+            f"{path} does not hold the state of this run ({type(error).__name__}: {reason}); delete it to start afresh"
+        ) from None
+    return done, history
+
+
+class _Batches(Dataset[Batch]):
+    """Batches of `source` by step number; a DataLoader worker can compute any of them."""
+
+    def __init__(self, plan: Plan, source: Source, crops: Callable[[int], Crops] | None) -> None:
+        self.plan, self.source, self.crops = plan, source, crops
+        self._passes: dict[int, torch.Tensor] = {}
+
+    def _order(self, number: int) -> torch.Tensor:
+        if number not in self._passes:
+            self._passes = {key: order for key, order in self._passes.items() if key == number - 1}
+            generator = stream(self.plan.seed, "order", number)
+            self._passes[number] = torch.randperm(len(self.source), generator=generator)
+        return self._passes[number]
+
+    def __getitem__(self, step: int) -> Batch:
+        first = step * self.plan.batch_size
+        positions = range(first, first + self.plan.batch_size)
+        indices = [int(self._order(at // len(self.source))[at % len(self.source)]) for at in positions]
+        return self.source.batch(indices) if self.crops is None else self.source.cropped(indices, self.crops(step))
+
+
+def _batches(plan: Plan, source: Source, start: int, crops: Callable[[int], Crops] | None) -> Iterator[Batch]:
+    loader = DataLoader(
+        _Batches(plan, source, crops),  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=range(start, plan.steps),
+        num_workers=plan.workers,
+        worker_init_fn=_ignore_interrupts,
+        persistent_workers=False,
+    )
+    yield from loader
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """A terminal sends Ctrl-C to the workers as well, which the process that they work for may still need for a step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

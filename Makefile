@@ -47,7 +47,7 @@ test: $(STAMP) ## run the tests, then every notebook in its smoke profile
 	  --nbval-lax --nbval-current-env --nbval-cell-timeout=$(CELL_TIMEOUT) $(ARGS)
 
 test-browser: $(STAMP) ## drive the explorers in JupyterLab with this machine's Chromium or Chrome; installs playwright
-	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[test,browser]' --constraint constraints.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[notebooks,test,browser]' --constraint constraints.txt
 	@$(PY) -m pytest tests/browser -m browser $(ARGS)
 
 experiments: $(STAMP) ## run what is left of the ablations and write their tables; one of them: make experiments TABLE=layers
@@ -79,11 +79,12 @@ notebooks: $(STAMP) ## execute every notebook and its solutions, and store the o
 weights: $(STAMP) ## pack what `make run` trained as the weights that travel with the package
 	@$(PY) -m maskerlib.masker.pretrained runs/cache/scene-resnet-default-seed0 runs/quickstart
 
-lint: $(STAMP) ## check the style of all Python files and notebooks
+lint: $(STAMP) ## check the style of all Python files and notebooks, and the types of the package
 	@$(PY) -m ruff check . $(ARGS)
+	@$(PY) -m mypy
 
 clean: ## remove caches and build leftovers; runs/ and .venv stay
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 distclean: clean ## remove .venv and runs/ too, with all that was trained
@@ -114,5 +115,5 @@ $(STAMP): pyproject.toml constraints.txt
 	rm -rf .venv/lib/python*/site-packages/~* .venv/Lib/site-packages/~*; \
 	$(PY) -m pip --version >/dev/null 2>&1 || $(PY) -m ensurepip >/dev/null; \
 	echo "installing maskerlib and what it needs; the first time takes a few minutes and several GB"; \
-	$(PY) -m pip install --disable-pip-version-check --editable '.[test,experiments]' --constraint constraints.txt; \
+	$(PY) -m pip install --disable-pip-version-check --editable '.[notebooks,experiments,test]' --constraint constraints.txt; \
 	touch $(STAMP)

@@ -12,7 +12,7 @@ from timing import arguments, interleaved
 
 from maskerlib.classifiers.classifier import frozen
 from maskerlib.classifiers.scene_resnet import scene_resnet
-from maskerlib.classifiers.torchvision_networks import torchvision_resnet
+from maskerlib.classifiers.torchvision_networks import from_torchvision
 from maskerlib.data.samples import Subset, batches
 from maskerlib.data.scenes.source import Scenes
 from maskerlib.masker.network import masker_for, masker_method
@@ -26,7 +26,7 @@ from maskerlib.running.provenance import provenance
 def maps(options: Any, device: torch.device) -> dict[str, Any]:
     """Maps a second of a masker and of Grad-CAM, and images a second of the classifier alone."""
     classifier = (
-        torchvision_resnet(options.network, seed=options.seed)
+        from_torchvision(options.network, seed=options.seed)
         .to(device)
         .to(memory_format=torch.channels_last)
     )

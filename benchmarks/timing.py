@@ -47,7 +47,7 @@ class Times:
     processor: list[float] = field(default_factory=list)
 
     def medians(self) -> dict[str, float]:
-        """{"wall": .., "processor": ..}"""
+        """The median over the rounds, in seconds: {"wall": .., "processor": ..}."""
         return {name: statistics.median(getattr(self, name)) for name in ("wall", "processor")}
 
 

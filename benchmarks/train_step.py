@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.classifiers.torchvision_networks import torchvision_resnet
+from maskerlib.classifiers.torchvision_networks import from_torchvision
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.network import Masker, masker_for
 from maskerlib.masker.step import compute_gradients
@@ -149,7 +149,7 @@ def problem(options: argparse.Namespace, size: int) -> tuple[Classifier, Tensor,
     """A ResNet (random weights, settled batch norms), random images, labels of which one in four is wrong."""
     device = torch.device(options.device)
     names = tuple(f"class {number}" for number in range(options.classes))
-    classifier = torchvision_resnet(options.network, class_names=names, seed=options.seed).to(device)
+    classifier = from_torchvision(options.network, class_names=names, seed=options.seed).to(device)
     generator = torch.Generator().manual_seed(options.seed)
     images = torch.rand(options.batch, 3, size, size, generator=generator).to(device)
     for module in classifier.modules():

@@ -26,8 +26,8 @@ clean images and keeps what its layers return (`classifiers.classifier`, `classi
 (`masker.network`), and `masking.distributions` a mask of those; `masking.infills` says what stands where it hides;
 `masking.objectives` blends the two views (`masking.masks`), shows them to the judge, and leaves a gradient for every term
 (`masking.terms`). Back in `masker.training` the weights move, and `training.loop` keeps a checkpoint. What comes out,
-`masker.training.Trained`, is a method like any other: `metrics.evaluation.evaluate` shows it each batch (`methods.asking`), fits a
-box to each mask (`metrics.boxes`), and keeps its score of every metric (`metrics.per_image`, `metrics.curves`).
+`masker.trained.Trained`, is a method like any other: `metrics.evaluation.evaluate` shows it each batch (`methods.asking`), fits
+a box to each mask (`metrics.boxes`), and keeps its score of every metric (`metrics.per_image`, `metrics.curves`).
 """
 
 import lazy_loader

@@ -4,13 +4,14 @@ from .classifiers.registry import classifier_named as classifier_named
 from .classifiers.scene_resnet import scene_classifier as scene_classifier
 from .data.folder import Folder as Folder
 from .data.photos import Photos as Photos
+from .data.registry import source_named as source_named
 from .data.samples import Subset as Subset
 from .data.scenes.source import Scenes as Scenes
 from .data.torchvision_source import FromTorchvision as FromTorchvision
 from .masker.config import MaskerConfig as MaskerConfig
 from .masker.pretrained import scene_masker as scene_masker
-from .masker.training import Trained as Trained
-from .masker.training import load_trained as load_trained
+from .masker.trained import Trained as Trained
+from .masker.trained import load_trained as load_trained
 from .masker.training import train_masker as train_masker
 from .masking.masks import masked_in as masked_in
 from .masking.masks import masked_out as masked_out

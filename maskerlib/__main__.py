@@ -3,7 +3,7 @@
 maskerlib explain my.jpg                                  the mask of a photo, and what the classifier says of both its sides
 maskerlib explain holidays/ --output maps/                every photo of a folder
 maskerlib explain my.jpg --classifier torchvision:resnet50 --weights DEFAULT --method grad-cam --target tabby
-maskerlib explain --list                                  the names of methods and classifiers
+maskerlib explain --list                                  methods with what they cost, classifiers, data sources
 
 `python -m maskerlib` is the same. Modules are imported after the arguments are read, so that --help and a mistake are answered
 at once.
@@ -82,10 +82,14 @@ def _shown(text: str) -> str:
 
 def _names() -> str:
     from maskerlib.classifiers.registry import CLASSIFIERS
-    from maskerlib.methods.registry import METHODS
+    from maskerlib.data.registry import SOURCES
+    from maskerlib.methods.registry import table
 
-    listed = {"methods (--method):": METHODS, "classifiers (--classifier):": CLASSIFIERS}
-    return "\n".join(line for title, known in listed.items() for line in (title, *(f"  {each}" for each in known.lines())))
+    lines = ["methods (--method):", "", *table()]
+    others = {"classifiers (--classifier):": CLASSIFIERS.lines(), "data sources (source_named):": SOURCES.lines()}
+    for title, listed in others.items():
+        lines += ["", title, "", *(f"  {line}" for line in listed)]
+    return "\n".join(lines)
 
 
 class _Job:
@@ -252,7 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--force", action="store_true", help="replace files in a folder given as --output")
     explain.add_argument("--npy", action="store_true", help="write the map as well, (H, W) float32 in [0, 1]")
     explain.add_argument("--seed", type=int, default=0, help="of whatever is drawn at random (%(default)s)")
-    explain.add_argument("--list", action="store_true", help="list methods and classifiers, and do nothing")
+    explain.add_argument("--list", action="store_true", help="list methods, classifiers and data sources, and do nothing")
     return parser
 
 

@@ -20,14 +20,13 @@ from torch.nn import functional as F
 
 from maskerlib import plots
 from maskerlib.classifiers.classifier import Classifier, frozen
-from maskerlib.classifiers.doors import as_targets, check_images
+from maskerlib.classifiers.doors import Method, as_targets, check_images
 from maskerlib.data.files.framing import fit
 from maskerlib.data.files.images import read_image
 from maskerlib.data.files.listing import is_image_name
 from maskerlib.data.photos import PHOTOGRAPHS, Photos
 from maskerlib.masking.masks import area, masked_in, masked_out
 from maskerlib.methods.asking import ask, explained_by
-from maskerlib.methods.protocol import Method
 
 __all__ = [
     "Explanation",
@@ -39,6 +38,7 @@ __all__ = [
     "path_status",
     "read_photo",
 ]
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -176,11 +176,10 @@ def explain(
     saliency = ask("method", method, images, targets, classifier, "fp32")
     with frozen(classifier), torch.no_grad():
         views = (images, masked_in(images, saliency, classifier.mean), masked_out(images, saliency, classifier.mean))
-        answers = [float(classifier.log_probability(classifier(view), targets).exp()) for view in views]
+        whole, kept, left = (float(classifier.log_probability(classifier(view), targets).exp()) for view in views)
     number = int(targets[0])
-    return Explanation(
-        photo, saliency[0].cpu(), number, classifier.class_name(number), *answers, classifier.mean.cpu()
-    )
+    name = classifier.class_name(number)
+    return Explanation(photo, saliency[0].cpu(), number, name, whole, kept, left, classifier.mean.cpu())
 
 
 def explanation_picture(found: Explanation, footer: str = "", *, pixels: int = 448) -> Figure:
@@ -195,9 +194,10 @@ def explanation_picture(found: Explanation, footer: str = "", *, pixels: int = 4
     image = fit(found.photo, size)[0][None]
     saliency = F.interpolate(found.saliency[None], size, mode="bilinear", align_corners=False)
     mean = found.mean.to(image)
-    views = [image, masked_in(image, saliency, mean), masked_out(image, saliency, mean)]
     return plots.explanation(
-        *(view[0] for view in views),
+        image[0],
+        masked_in(image, saliency, mean)[0],
+        masked_out(image, saliency, mean)[0],
         saliency[0],
         class_name=found.class_name,
         probabilities=(found.whole, found.kept, found.left),

@@ -213,7 +213,7 @@ def story(
     (B, 3, H, W). `table` and `columns`: as in `bar_table`.
     """
     figure = plt.figure(figsize=(11, 7.4), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[2.1, 1])
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[2.1, 1])[:, 0]
     left, right = top.subfigures(1, 2, width_ratios=[1, 1.6])
     for column, views, texts in zip(_columns(left, len(photos[0]), len(photos)), photos, captions, strict=True):
         for axis, view, text in zip(column, views, texts, strict=True):

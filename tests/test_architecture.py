@@ -71,7 +71,7 @@ def test_every_text_is_what_the_modules_are(pair):
             steps = [f"1×1 conv, {reduce[0].in_channels} → {channels}", "batch norm", "ReLU"]
         joined += channels
         expected += ["\n".join(steps + upsampled), size(channels, *grid)]
-    assert joined == masker.draw.in_channels
+    assert joined == masker.head.in_channels
     expected.append(("concatenate: " if len(masker.layers) > 1 else "") + size(joined, *grid))
     to_image = [] if grid == (rows, columns) else [f"upsample to {size(rows, columns)}"]
     expected.append("\n".join([f"3×3 conv, {joined} → 1", *to_image, "sigmoid"]))
@@ -163,4 +163,4 @@ def test_both_networks_are_left_as_they_were():
 
 def test_a_masker_of_another_classifier_is_refused():
     with pytest.raises(ValueError, match="'elsewhere' is not among the activations"):
-        read_architecture(Masker({"elsewhere": 3}, grid="stem"), scene_resnet(CLASSES))
+        read_architecture(Masker({"elsewhere": 3}, grid_layer="stem"), scene_resnet(CLASSES))

@@ -17,6 +17,7 @@ from maskerlib.running.checks import (
     check_fields,
     check_finite,
     check_names,
+    check_value,
     one_of,
     rising,
     shown,
@@ -124,6 +125,8 @@ class TestFields:
         (above(0, included=True), [0, 5], [-1e-9], "must be a finite number of 0 or more"),
         (between(0, 1), [0, 1, 0.5], [-0.1, 1.1], "must lie between 0 and 1"),
         (between(0, 1, open_below=True), [0.1, 1], [0, 1.1], "must lie above 0 and at most at 1"),
+        (between(0, 1, open_above=True), [0, 0.9], [-0.1, 1], "must lie at least at 0 and below 1"),
+        (between(0, 1, open_below=True, open_above=True), [0.1, 0.9], [0, 1], "must lie above 0 and below 1"),
         (rising(), [(0.1, 1), (1, 1)], [(0, 1), (0.5, 0.2), (0.5, 1.1)], "must satisfy 0 < smallest <= largest <= 1"),
         (rising(zero=True), [(0, 0), (0, 1)], [(-0.1, 1), (0.5, 0.2)], "must satisfy 0 <= smallest <= largest <= 1"),
     ],
@@ -132,6 +135,45 @@ def test_rules_by_hand(rule: Rule, good, bad, says):
     assert [rule.holds(value) for value in good] == [True] * len(good)
     assert [rule.holds(value) for value in bad] == [False] * len(bad)
     assert rule.says == says
+
+
+class TestValue:
+    @pytest.mark.parametrize(
+        "value, rule",
+        [
+            (1, whole(1)),
+            (np.int64(8), whole(1, 8)),
+            (1, above(0)),
+            (np.float32(0.5), between(0, 1)),
+            ("a", one_of(("a", "b"))),
+            (None, one_of(("a", None))),
+            ([0.25, 1], rising()),
+            (-(2**63), checks.SEED),
+        ],
+    )
+    def test_what_fits_passes(self, value, rule):
+        check_value("value", value, rule)
+
+    @pytest.mark.parametrize(
+        "value, rule, message",
+        [
+            (0, whole(1), "steps=0 must be a whole number of 1 or more, at most 1000000000"),
+            (1.5, whole(1), "steps=1.5 must be a whole number of 1 or more"),
+            (True, whole(1), "steps=True must be a whole number of 1 or more"),
+            ("3", whole(1), "steps='3' must be a whole number of 1 or more"),
+            (None, whole(1), "steps=None must be a whole number of 1 or more"),
+            (math.nan, above(0), "steps=nan must be a finite number above 0"),
+            (math.inf, above(0), "steps=inf must be a finite number above 0"),
+            (1j, between(0, 1), "steps=1j must lie between 0 and 1"),
+            (None, one_of(("a", "b")), "steps=None is unknown; choose one of a, b"),
+            ((0.25, "1"), rising(), r"steps=\(0.25, '1'\) must satisfy 0 < smallest <= largest <= 1"),
+            (2.0, checks.SEED, "steps=2.0 must be a whole number of at most 63 bits"),
+        ],
+    )
+    def test_what_does_not_fit_is_named_in_one_line(self, value, rule, message):
+        with pytest.raises(ValueError, match=f"^{message}") as caught:
+            check_value("steps", value, rule)
+        assert "\n" not in str(caught.value)
 
 
 class TestNames:

@@ -48,7 +48,7 @@ class TestGain:
         frame = results.seeds.copy()
         wanted = (frame["setting"] == "plain") & (frame["mode"] == "CA") & (frame["metric"] == "LE")
         frame.loc[wanted, "value"] += frame.loc[wanted, "seed"] * 0.1
-        mean, low, high, seeds = gain(
+        mean, low, high, _ = gain(
             dataclasses.replace(results, seeds=frame), ("plain", "FIX"), ("plain", "CA"), "LE"
         )
         assert (mean, low, high) == pytest.approx(t_interval([1.0, 1.1, 1.2]))
@@ -60,6 +60,10 @@ class TestGain:
     def test_an_unknown_setting_is_refused(self, results):
         with pytest.raises(KeyError, match="no LE of 'third', FIX"):
             gain(results, ("plain", "FIX"), ("third", "FIX"), "LE")
+
+    def test_what_has_no_direction_cannot_be_better(self, results):
+        with pytest.raises(ValueError, match="mean has no direction.*choose one such as LE or PxAP"):
+            gain(results, ("plain", "FIX"), ("other", "FIX"), "mean")
 
 
 class TestRule:

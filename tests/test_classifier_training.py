@@ -14,6 +14,7 @@ from maskerlib.running.files import read_json
 from maskerlib.training import classifier as classifier_training
 from maskerlib.training.classifier import ClassifierConfig, accuracy, train_classifier
 from maskerlib.training.loop import Diverged
+from maskerlib.training.run import TrainingRun
 
 FAST = ClassifierConfig(passes=1, batch_size=6, precision="fp32")
 
@@ -71,7 +72,7 @@ class TestFolder:
         assert left == ["classifier.pt", "history.json", "provenance.json"]
         assert set(read_json(tmp_path / "a b" / "history.json")) == {"loss", "right"}
         assert read_json(tmp_path / "a b" / "provenance.json")["classifier"]["fingerprint"] == trained.fingerprint()
-        monkeypatch.setattr(classifier_training, "run_steps", None)  # calling it would be an error
+        monkeypatch.setattr(TrainingRun, "train", None)  # calling it would be an error
         (tmp_path / "a b" / "checkpoint.pt").touch()
         again = train(folder=tmp_path / "a b")
         assert state(again) == state(trained) and not again.training

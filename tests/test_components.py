@@ -27,8 +27,10 @@ def labelled(levels: np.ndarray, top: int) -> list[tuple]:
     found = []
     for image, plane in enumerate(levels):
         for k in range(1, top + 1):
-            for part in flood_fill((plane >= k).tolist()):
-                found.append((image, k, len(part), min(y * width + x for y, x in part), *box_of(part)))
+            found += [
+                (image, k, len(part), min(y * width + x for y, x in part), *box_of(part))
+                for part in flood_fill((plane >= k).tolist())
+            ]
     return sorted(found)
 
 

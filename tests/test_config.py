@@ -5,7 +5,8 @@ import math
 
 import pytest
 
-from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.config import GIVEN, MaskerConfig
+from maskerlib.masking.infills import INFILLS
 from maskerlib.masking.objectives import Objective
 from maskerlib.running.files import read_json, write_json
 
@@ -30,7 +31,7 @@ def test_round_trip_through_a_file(tmp_path):
         infill="given",
         mask="gumbel_hard",
         condition="size",
-        share=(0.1, 0.1),
+        areas=(0.1, 0.1),
     )
     for config in (MaskerConfig(), changed, sized):
         write_json(tmp_path / "config.json", config.to_json())
@@ -40,14 +41,14 @@ def test_round_trip_through_a_file(tmp_path):
 
 
 def test_what_was_given_as_lists_equals_what_is_read_again():
-    config = MaskerConfig(layers=["stem", "stage4"], crop_scale=[0.25, 1], share=[0, 1.0])
-    assert config.layers == ("stem", "stage4") and config.crop_scale == (0.25, 1) and config.share == (0, 1)
+    config = MaskerConfig(layers=["stem", "stage4"], crop_scale=[0.25, 1], areas=[0, 1.0])
+    assert config.layers == ("stem", "stage4") and config.crop_scale == (0.25, 1) and config.areas == (0, 1)
     assert MaskerConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
 def test_a_file_from_before_these_choices_is_read_as_the_study_s_masker():
     content = MaskerConfig(mode="CA", infill="blur", seed=3).to_json()
-    for name in ("infill_sides", "mask", "temperature", "condition", "share"):
+    for name in ("infill_sides", "mask", "temperature", "condition", "areas"):
         del content[name]
     for name in ("budget", "budget_power"):
         del content["objective"][name]
@@ -56,7 +57,15 @@ def test_a_file_from_before_these_choices_is_read_as_the_study_s_masker():
     assert (config.infill_sides, config.mask, config.condition, config.objective.budget) == ("both", "sigmoid", None, 0)
 
 
-@pytest.mark.parametrize("name", ["mean", "blur", "noise", "opencv", "given"])
+def test_the_areas_are_read_by_their_former_name_as_well():
+    content = MaskerConfig(areas=(0.1, 0.3)).to_json()
+    content["share"] = content.pop("areas")
+    assert MaskerConfig.from_json(content) == MaskerConfig(areas=(0.1, 0.3))
+    with pytest.raises(ValueError, match="MaskerConfig has no parameter 'share'"):
+        MaskerConfig.from_json({"share": (0.1, 0.3), "areas": (0.1, 0.3)})
+
+
+@pytest.mark.parametrize("name", [*INFILLS, GIVEN])
 def test_every_infill_by_name_and_on_every_side(name):
     for sides in ("both", "in", "out"):
         assert MaskerConfig.from_json({"infill": name, "infill_sides": sides}).infill == name
@@ -78,7 +87,7 @@ def test_final_models():
     "values, message",
     [
         ({"mode": "fix"}, "mode='fix' is unknown; choose one of FIX, CA"),
-        ({"infill": "grey"}, "infill='grey' is unknown; choose one of mean, blur, noise, opencv, given"),
+        ({"infill": "grey"}, f"infill='grey' is unknown; choose one of {', '.join(INFILLS)}, given"),
         ({"infill_sides": "left"}, "infill_sides='left' is unknown; choose one of both, in, out"),
         ({"mask": "hard"}, "mask='hard' is unknown; choose one of sigmoid, gumbel, gumbel_hard"),
         ({"temperature": 0}, "temperature=0 must be a finite number above 0"),
@@ -88,11 +97,11 @@ def test_final_models():
         ({"condition": "size"}, "condition='size' with budget=0.0: .* needs an objective with a budget above 0"),
         ({"objective": {"budget": 10}}, "condition=None with budget=10: .* no other masker can use one"),
         ({"condition": "class", "objective": {"budget": 10}}, "condition='class' with budget=10"),
-        ({"share": (0.6, 0.4)}, r"share=\(0.6, 0.4\) must satisfy 0 <= smallest <= largest <= 1"),
-        ({"share": [-0.1, 0.4]}, r"share=\(-0.1, 0.4\) must satisfy"),
-        ({"share": [0.5, 1.1]}, r"share=\(0.5, 1.1\) must satisfy"),
-        ({"share": [0.5, math.nan]}, r"share=\(0.5, nan\) must satisfy"),
-        ({"share": [0.5]}, r"share=\(0.5,\) must satisfy"),
+        ({"areas": (0.6, 0.4)}, r"areas=\(0.6, 0.4\) must satisfy 0 <= smallest <= largest <= 1"),
+        ({"areas": [-0.1, 0.4]}, r"areas=\(-0.1, 0.4\) must satisfy"),
+        ({"areas": [0.5, 1.1]}, r"areas=\(0.5, 1.1\) must satisfy"),
+        ({"areas": [0.5, math.nan]}, r"areas=\(0.5, nan\) must satisfy"),
+        ({"areas": [0.5]}, r"areas=\(0.5,\) must satisfy"),
         ({"precision": "fp16"}, "precision='fp16' is unknown; choose one of auto, bf16, fp32"),
         ({"steps": 0}, "steps=0 must be a whole number of 1 or more"),
         ({"steps": 2.5}, "steps=2.5 must be"),
@@ -131,7 +140,7 @@ def test_final_models():
         ({"passes": 10**400}, r"passes=\S+ must be a finite number above 0"),
         ({"mode": ["FIX"]}, r"mode=\('FIX',\) is unknown"),
         ({"infill": None}, "infill=None is unknown"),
-        ({"share": None}, "share=None must satisfy"),
+        ({"areas": None}, "areas=None must satisfy"),
         ([], r"MaskerConfig is read from names and values, not from \[\]; give a dict"),
         (None, "MaskerConfig is read from names and values, not from None"),
         ([["mode", "FIX"]], "MaskerConfig is read from names and values, not from"),

@@ -257,9 +257,9 @@ def test_normalise_maps():
     assert normalise_maps(maps, "none") is maps
     expected = torch.tensor([[[[0.0, 0.5, 1.0]]], [[[0.0, 0.0, 0.0]]]])
     torch.testing.assert_close(normalise_maps(maps, "minmax"), expected)
-    with pytest.raises(ValueError, match="normalise 'max'"):
+    with pytest.raises(ValueError, match="normalise='max'"):
         BoxCurve(normalise="max")
-    with pytest.raises(ValueError, match="normalise 'max'"):
+    with pytest.raises(ValueError, match="normalise='max'"):
         PixelCurve(normalise="max")
 
 

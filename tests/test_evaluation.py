@@ -18,7 +18,7 @@ from maskerlib.classifiers.classifier import Classifier
 from maskerlib.data.samples import Sample, Source
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.network import masker_for
-from maskerlib.masker.training import Trained
+from maskerlib.masker.trained import Trained
 from maskerlib.methods.asking import ask
 from maskerlib.methods.captum_method import captum_method
 from maskerlib.methods.centre_box import centre_box
@@ -27,6 +27,7 @@ from maskerlib.methods.random_map import random_map
 from maskerlib.metrics.boxes import predicted_boxes
 from maskerlib.metrics.curves import BoxCurve
 from maskerlib.metrics.evaluation import check_saliency, evaluate
+from maskerlib.metrics.evidence import Evidence
 from maskerlib.metrics.per_image import (
     crop_and_resize,
     f1,
@@ -35,7 +36,8 @@ from maskerlib.metrics.per_image import (
     official_metric,
     saliency_metric,
 )
-from maskerlib.metrics.tally import COLUMNS, Tally
+from maskerlib.metrics.registry import columns
+from maskerlib.metrics.tally import Tally
 from maskerlib.training.classifier import accuracy
 
 
@@ -104,8 +106,8 @@ METHODS = {"bright": bright, "centre box": centre_box(), "random": random_map(),
 
 def test_every_column_is_the_mean_of_its_metric():
     source, judge = Squares(), classifier().eval()
-    table = evaluate(METHODS, source, judge, batch_size=3, truth=True)
-    assert list(table.index) == [*METHODS, "truth"] and list(table.columns) == list(COLUMNS)
+    table = evaluate(METHODS, source, judge, batch_size=3, truth=True, precision="fp32")
+    assert list(table.index) == [*METHODS, "truth"] and list(table.columns) == list(columns())
     batch = source.batch(range(len(source)))
     for name, method in METHODS.items():
         maps, row = method(batch.images, batch.labels, judge), table.loc[name]
@@ -318,8 +320,8 @@ def test_bad_arguments_are_refused():
         "called 'truth'": lambda: evaluate({"truth": bright}, source, judge, truth=True),
         "explained has 'b'": lambda: evaluate({"a": bright}, source, judge, explained={"b": judge}),
         "square 0 has neither mask nor box": lambda: evaluate({}, bare, judge, truth=True),
-        "normalise 'max'": lambda: evaluate({"a": bright}, source, judge, normalise="max"),
-        "precision 'fp8'": lambda: evaluate({"a": bright}, source, judge, precision="fp8"),
+        "normalise='max'": lambda: evaluate({"a": bright}, source, judge, normalise="max"),
+        "precision='fp8'": lambda: evaluate({"a": bright}, source, judge, precision="fp8"),
         "batch_size=0": lambda: evaluate({"a": bright}, source, judge, batch_size=0),
         "^thresholds": lambda: evaluate({"a": bright}, source, judge, thresholds=[2.0]),
     }
@@ -342,7 +344,8 @@ def test_what_is_kept_does_not_grow_with_the_images():
         for start in range(0, count, 4):
             batch = source.batch(range(start, start + 4))
             maps = bright(batch.images, batch.labels, judge)
-            tally.update(batch, maps, predicted_boxes(maps), judge(batch.images), torch.zeros(4))
+            parts = (batch.images, maps, batch.boxes, batch.masks, judge(batch.images), batch.labels, batch.labels, judge)
+            tally.update(Evidence(*parts))
         return len(pickle.dumps(tally))
 
     assert abs(state_size(4) - state_size(40)) < 64  # bytes; larger counts take a few more
@@ -404,7 +407,7 @@ def test_labels_of_other_classes_are_refused_or_left_out():
     known = evaluate({"a": bright}, Squares(6), classifier())
     assert table[["OM", "top1"]].isna().all(axis=None)
     assert all("'rocket'" in table.attrs["missing"][column] for column in ("OM", "top1"))
-    same = [column for column in COLUMNS if column not in ("OM", "top1")]
+    same = [column for column in columns() if column not in ("OM", "top1")]
     assert table[same].equals(known[same])  # the classifier is always right, so the targets are the same
 
 
@@ -565,7 +568,7 @@ def test_a_method_that_changes_what_it_is_given_is_named(what):
 
 
 def test_attributions_are_told_how_to_become_maps():
-    reducer = r"maskerlib\.gradients\.magnitude_map"
+    reducer = r"maskerlib\.methods\.attributions\.magnitude_map"
     for value in (lambda images: images, lambda images: images[:, :1] - 0.5):
         with pytest.raises(ValueError, match=f"^method 'signed'.*{reducer}"):
             evaluate({"signed": returns(value)}, Squares(2), classifier())
@@ -658,7 +661,7 @@ def test_a_masker_whose_weights_are_not_finite_is_refused():
     table = evaluate({"masker": trained}, tiny.Squares(3), judge)
     assert table.attrs["explained"]["masker"]["fingerprint"] == trained.classifier.fingerprint() != judge.fingerprint()
     with torch.no_grad():
-        masker.draw.weight[0, 0] = torch.nan
+        masker.head.weight[0, 0] = torch.nan
     with pytest.raises(ValueError, match="method 'masker': NaN or infinity, expected values"):
         evaluate({"masker": trained}, tiny.Squares(3), judge)
 

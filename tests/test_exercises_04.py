@@ -25,7 +25,7 @@ def count(channels, width):
 
 
 def count_by_building(channels, width):
-    masker = Masker({str(i): c for i, c in enumerate(channels)}, grid="g", width=width)
+    masker = Masker({str(i): c for i, c in enumerate(channels)}, grid_layer="g", width=width)
     return torch.tensor(sum(weight.numel() for weight in masker.parameters()))
 
 

@@ -8,6 +8,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import types
+import typing
 from pathlib import Path
 
 import nbformat
@@ -24,14 +26,17 @@ from tiny_grid import finish, table_file
 from maskerlib.experiments import __main__ as command_line
 from maskerlib.experiments import golden, results
 from maskerlib.experiments import run as parts
+from maskerlib.experiments.cell import differing, parameters_cell
 from maskerlib.experiments.committed import carry_over, committed_runs, row_name
 from maskerlib.experiments.grid import NOTEBOOK, Table, load_table, load_tables, unique
 from maskerlib.experiments.results import MissingRuns, collect, make_table, missing_runs, paired, summarise
-from maskerlib.experiments.settings import Setting
+from maskerlib.experiments.settings import BESIDE, Setting
 from maskerlib.experiments.tables import state
 from maskerlib.experiments.version import VERSION
 from maskerlib.masker.config import GIVEN, MaskerConfig
 from maskerlib.masker.training import train_masker
+from maskerlib.masking.infills import INFILLS
+from maskerlib.masking.objectives import Objective
 from maskerlib.notebooks.parameters import read_parameters
 from maskerlib.notebooks.runner import run_notebook
 from maskerlib.running.files import read_json
@@ -39,12 +44,20 @@ from maskerlib.running.files import read_json
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def types_in(annotation: object) -> set[object]:
+    """The types that an annotation admits."""
+    return set(typing.get_args(annotation)) if isinstance(annotation, types.UnionType) else {annotation}
+
+
 class TestSetting:
-    def test_the_notebook_has_every_parameter_with_the_same_default_and_nothing_unknown(self):
-        cell = read_parameters(ROOT / NOTEBOOK)
-        fields = {field.name: field.default for field in dataclasses.fields(Setting)}
-        assert {name: cell[name].default for name in fields} == fields
-        assert set(cell) - set(fields) == {"profile", "device", "folder"}
+    def test_every_choice_of_a_masker_and_of_its_objective_is_a_parameter_of_the_same_type(self):
+        ours = typing.get_type_hints(Setting)
+        theirs = typing.get_type_hints(MaskerConfig) | typing.get_type_hints(Objective)
+        for name in ("objective", "areas", "crop_scale", "checkpoint_every"):  # a setting decides these itself
+            assert theirs.pop(name) and name not in ours
+        for name, annotation in theirs.items():
+            free = {types.NoneType} if name in ("steps", "passes", "size_out") else set()
+            assert types_in(ours[name]) ^ types_in(annotation) <= free, name
 
     def test_the_defaults_are_the_final_model(self):
         for mode in ("FIX", "CA"):
@@ -72,7 +85,7 @@ class TestSetting:
         "values, message",
         [
             ({"mode": "BOTH"}, "mode='BOTH' is unknown; choose one of FIX, CA"),
-            ({"infill": "grey"}, "infill='grey' is unknown; choose one of mean, blur, noise, opencv, inpainter"),
+            ({"infill": "grey"}, f"infill='grey' is unknown; choose one of {', '.join(INFILLS)}, inpainter"),
             ({"classifier": "mine"}, "classifier='mine' is unknown; choose one of scenes, shuffled"),
             ({"level": "odd"}, "level='odd' is unknown"),
             ({"per_class": 0}, "per_class=0 must be a whole number"),
@@ -102,9 +115,9 @@ class TestSetting:
 
     def test_papermill_s_own_warning_becomes_an_error(self):
         names = {"seed": 3, "In": [], "Out": {}, "_private": 1, "json": json, "Setting": Setting, "device": "cpu"}
-        assert Setting.of_notebook(names, beside=("device",)) == Setting(seed=3)
+        assert Setting.of_notebook(names) == Setting(seed=3)
         with pytest.raises(ValueError, match="no parameter 'modus'"):
-            Setting.of_notebook({**names, "modus": "CA"}, beside=("device",))
+            Setting.of_notebook({**names, "modus": "CA"})
 
     def test_size_reward_follows_the_mode_unless_given(self):
         assert [Setting(mode=mode).config().objective.size_out for mode in ("FIX", "CA")] == [10, 15]
@@ -163,6 +176,35 @@ class TestSetting:
             == plain
         )
         assert golden.golden_run({**tiny, "tv": 0.1}, cache) != plain
+
+
+class TestCell:
+    def test_the_notebook_s_parameters_are_those_of_a_setting(self):
+        assert differing(ROOT / NOTEBOOK) == [], "python -m maskerlib.experiments parameters --write"
+        cell = read_parameters(ROOT / NOTEBOOK)
+        defaults = {field.name: field.default for field in dataclasses.fields(Setting)}
+        assert {name: parameter.default for name, parameter in cell.items()} == defaults | dict.fromkeys(BESIDE, "")
+
+    def test_a_cell_that_fell_behind_is_mended_and_keeps_its_comments(self):
+        right = json.loads((ROOT / NOTEBOOK).read_text(encoding="utf-8"))
+        (source,) = ["".join(cell["source"]) for cell in right["cells"] if "parameters" in cell["metadata"].get("tags", [])]
+        lines = [line for line in source.splitlines() if not line.startswith("width")]
+        stale = "\n".join(["gone: int = 3", *lines]).replace("tv: float = 0.002", "tv: int = 5").replace("list | None", "list")
+        assert parameters_cell(stale) == source == parameters_cell(source)
+        assert "# None: 10 for FIX, 15 for CA" in source and "\n\nmode: str" in source
+
+    def test_the_command_says_what_differs_and_mends_it(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(command_line, "project_root", lambda: tmp_path)
+        path = tmp_path / NOTEBOOK
+        path.parent.mkdir()
+        right = (ROOT / NOTEBOOK).read_text(encoding="utf-8")
+        path.write_text(right.replace("batch_size: int = 16", "batch_size: int = 17"), encoding="utf-8")
+        assert command_line.main(["parameters"]) == 1
+        assert capsys.readouterr().out.splitlines() == ["- batch_size: int = 17", "+ batch_size: int = 16"]
+        assert command_line.main(["parameters", "--write"]) == 0 and path.read_text(encoding="utf-8") == right
+        capsys.readouterr()
+        assert command_line.main(["parameters"]) == 0
+        assert capsys.readouterr().out.strip() == "the parameters of notebooks/experiment.ipynb are those of Setting"
 
 
 class TestGolden:
@@ -236,7 +278,7 @@ class TestCommitted:
         assert np.asarray(Image.open(into / "trial_maps.png")).shape == (6 * 4, 8)
 
     def test_another_version_knows_nothing(self, tmp_path):
-        table, runs, into = self.made(tmp_path)
+        table, _, into = self.made(tmp_path)
         record = json.loads((into / "trial.json").read_text())
         (into / "trial.json").write_text(json.dumps(record | {"version": VERSION + 1}))
         assert not committed_runs(table, into)

@@ -19,7 +19,7 @@ from maskerlib.course.explorers import Explorer, layer_explorer, mask_explorer, 
 from maskerlib.data.scenes.source import Scenes
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.network import masker_for
-from maskerlib.masker.training import Trained
+from maskerlib.masker.trained import Trained
 
 SQUARES = Squares(4).batch(range(4))
 
@@ -41,7 +41,7 @@ def test_the_mask_picture_tells_the_class_and_its_probability_in_each_view():
     figure = pictures.mask_picture(tiny_classifier(), SQUARES.images[0], steps=2, grid=4)
     whole, mask, seen_in, seen_out = titles(figure)
     assert whole.split()[0] in ("red", "green", "blue", "white") and "%" in mask
-    assert seen_in.startswith("masked-in 0.") or seen_in.startswith("masked-in 1.")
+    assert seen_in.startswith(("masked-in 0.", "masked-in 1."))
     assert seen_out.startswith("masked-out ")
 
 
@@ -97,7 +97,7 @@ def test_the_threshold_picture_says_hit_or_miss_and_moves_its_point():
 def test_what_the_layers_add_sums_to_the_logits_of_the_mask(layers):
     classifier = tiny_classifier()
     masker = masker_for(classifier, layers).eval()
-    torch.nn.init.constant_(masker.draw.bias, 0.3)
+    torch.nn.init.constant_(masker.head.bias, 0.3)
     with torch.no_grad(), frozen(classifier):
         _, activations = classifier.activations(SQUARES.images)
         parts = pictures.contributions(masker, activations)

@@ -334,7 +334,7 @@ def test_a_class_of_which_nothing_is_left(root):
 
 
 def test_unknown_choice(root):
-    refused(root, "on_corrupt='ignore': expected 'raise' or 'skip'", on_corrupt="ignore")
+    refused(root, "on_corrupt='ignore' is unknown; choose one of raise, skip", on_corrupt="ignore")
 
 
 # What can be wrong with masks

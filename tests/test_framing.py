@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from maskerlib.data.boxes import mask_box
 from maskerlib.data.files import framing
 from maskerlib.data.files.framing import cut, fit, mirror
-from maskerlib.data.files.masks import mask_box
 
 
 def scaled_then_cropped(image: torch.Tensor, height: int, width: int) -> torch.Tensor:

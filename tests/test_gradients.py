@@ -279,7 +279,7 @@ def test_noise_belongs_to_the_image_the_seed_and_the_sample(images, targets):
 
 @pytest.mark.parametrize("options", [{"samples": 0}, {"sigma": -0.1}, {"sigma": math.nan}, {"sigma": math.inf}])
 def test_smooth_grad_refuses(options):
-    with pytest.raises(ValueError, match="^samples="):
+    with pytest.raises(ValueError, match=f"^{next(iter(options))}="):
         smooth_grad(**options)
 
 
@@ -483,7 +483,7 @@ def test_a_gap_that_is_left_is_named():
     "options", [{"steps": 0}, {"batch_size": 0}, {"tolerance": 0.0}, {"tolerance": -1.0}, {"tolerance": math.nan}]
 )
 def test_integrated_gradients_refuse(options):
-    with pytest.raises(ValueError, match="^tolerance=" if "tolerance" in options else "^steps="):
+    with pytest.raises(ValueError, match=f"^{next(iter(options))}="):
         integrated_gradients(**options)
 
 

@@ -10,12 +10,15 @@ from tiny import SIZE, Squares, tiny_classifier
 from torch import Tensor
 
 from maskerlib.masker.config import MaskerConfig
-from maskerlib.masker.training import load_trained, train_masker
+from maskerlib.masker.trained import load_trained
+from maskerlib.masker.training import train_masker
 from maskerlib.masking import inpainting
 from maskerlib.masking.infills import fill
 from maskerlib.masking.inpainting import Inpainter, InpainterConfig, random_holes, train_inpainter
 from maskerlib.methods.optimise import optimise_mask
 from maskerlib.running.files import load_checkpoint, read_json, save_checkpoint
+from maskerlib.training import run
+from maskerlib.training.run import TrainingRun
 
 MEAN = torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1)
 FAST = InpainterConfig(steps=4, batch_size=4, width=2, checkpoint_every=2)
@@ -142,7 +145,7 @@ class TestInpainter:
 
     @pytest.mark.parametrize("width", [0, -1])
     def test_other_widths_are_refused(self, width):
-        with pytest.raises(ValueError, match=f"width={width} must be 1 or more"):
+        with pytest.raises(ValueError, match=f"width={width} must be a whole number of 1 or more"):
             Inpainter(width=width)
 
 
@@ -193,7 +196,7 @@ class TestFolder:
         folder = tmp_path / "my runs" / "one"
         trained = train(folder=str(folder))
         assert sorted(path.name for path in folder.iterdir()) == LEFT
-        monkeypatch.setattr(inpainting, "run_steps", None)  # calling it would be an error
+        monkeypatch.setattr(TrainingRun, "train", None)  # calling it would be an error
         (folder / "checkpoint.pt").touch()  # as after a kill just before the end
         again = train(folder=folder)
         assert same(again, trained) and sorted(path.name for path in folder.iterdir()) == LEFT
@@ -234,7 +237,7 @@ class TestFolder:
         assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
     def test_a_checkpoint_of_another_run_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(inpainting, "save_finished", lambda *arguments, **more: None)
+        monkeypatch.setattr(run, "save_finished", lambda *arguments, **more: None)
         train(folder=tmp_path)  # leaves the last checkpoint and no result, as a kill would
         assert (tmp_path / "checkpoint.pt").exists() and not (tmp_path / "inpainter.pt").exists()
         with pytest.raises(ValueError, match=r"checkpoint\.pt belongs to a run with another configuration"):

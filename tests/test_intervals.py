@@ -55,7 +55,7 @@ class TestBootstrap:
         assert bootstrap_interval(given, seed=1, draws=50) != bootstrap_interval(given, seed=2, draws=50)
 
     def test_needs_a_draw(self):
-        with pytest.raises(ValueError, match="draws=0 must be 1 or more"):
+        with pytest.raises(ValueError, match="draws=0 must be a whole number of 1 or more"):
             bootstrap_interval([1.0], draws=0)
 
 
@@ -65,7 +65,7 @@ class TestBootstrap:
     [
         ([], {}, "1 value or more, got none"),
         ([1, math.nan, 2], {}, "value 1 of 3 is not finite"),
-        ([1, 2], {"level": 1.0}, "level=1.0 must lie between"),
+        ([1, 2], {"level": 1.0}, "level=1.0 must lie above 0 and below 1"),
     ],
 )
 def test_bad_input_is_named(interval, given, options, message):

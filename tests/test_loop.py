@@ -409,6 +409,10 @@ class TestSchedule:
         factors = [learning_rate_factor(step, 4, "cosine") for step in range(4)]
         assert factors == pytest.approx([1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5])
 
+    def test_another_schedule_is_named(self):
+        with pytest.raises(ValueError, match="schedule='linear' is unknown; choose one of steps, cosine"):
+            learning_rate_factor(0, 4, "linear")
+
     def test_steps(self):
         assert [steps_for(*case) for case in ((12, 100, 72), (1, 72, 72), (0.001, 10, 72), (2, 73, 72))] == [
             17,

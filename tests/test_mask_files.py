@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from maskerlib.data.files.masks import NotTwoValued, check_values, mask_box, read_mask
+from maskerlib.data.files.masks import NotTwoValued, check_values, read_mask
 
 GREY = np.array([[0, 51, 102], [153, 204, 255]], np.uint8)  # 2 rows, 3 columns: no symmetry
 COLOUR = np.stack([GREY, 255 - GREY, GREY // 3], axis=2)
@@ -52,14 +52,6 @@ def test_masks_of_every_kind(tmp_path):
     soft = np.array([[0, 127, 128, 255]], np.uint8)
     assert read_mask(saved(tmp_path, Image.fromarray(soft))).tolist() == [[False, False, True, True]]
     assert not read_mask(saved(tmp_path, Image.fromarray(0 * GREY))).any()
-
-
-def test_mask_box_is_half_open():
-    mask = torch.zeros(6, 8, dtype=torch.bool)
-    assert mask_box(mask).shape == (0, 4)
-    mask[2:4, 5] = True
-    assert mask_box(mask).tolist() == [[5, 2, 6, 4]]
-    assert mask_box(torch.ones(6, 8, dtype=torch.bool)).tolist() == [[0, 0, 8, 6]]
 
 
 # Soft edges are those of a mask

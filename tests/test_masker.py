@@ -8,8 +8,16 @@ from torch import nn
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.efficientnet_lite0 import efficientnet_lite0
 from maskerlib.classifiers.scene_resnet import scene_resnet
-from maskerlib.classifiers.torchvision_networks import torchvision_resnet
-from maskerlib.masker.network import CONDITION_AT, CONDITIONS, EMBEDDING, Masker, masker_for, masker_method
+from maskerlib.classifiers.torchvision_networks import from_torchvision
+from maskerlib.masker.network import (
+    CONDITION_AT,
+    CONDITIONS,
+    EMBEDDING,
+    Masker,
+    masker_for,
+    masker_method,
+    named_as_now,
+)
 from maskerlib.masking.distributions import MASKS
 from maskerlib.masking.masks import mask_from_logits
 
@@ -39,7 +47,7 @@ def plain() -> Classifier:
     "make, sizes",
     [
         (lambda: scene_resnet("abcd"), [(96, 96), (61, 83), (33, 128)]),
-        (lambda: torchvision_resnet("resnet18"), [(64, 64), (75, 97)]),
+        (lambda: from_torchvision("resnet18"), [(64, 64), (75, 97)]),
         (efficientnet_lite0, [(64, 96), (77, 61)]),
         (plain, [(48, 48), (31, 64)]),
     ],
@@ -58,7 +66,7 @@ def test_the_grid_is_the_first_layer_s(device):
     classifier = scene_resnet("abcd").to(device)
     masker = masker_for(classifier).to(device)
     images = torch.rand(2, 3, 61, 83, device=device)
-    assert masker.layers == ("stage3", "stage4") and masker.grid == "stem"
+    assert masker.layers == ("stage3", "stage4") and masker.grid_layer == "stem"
     logits = masker(classifier.activations(images)[1])
     assert logits.shape == (2, 1, 31, 42) and logits.dtype == torch.float32 and logits.device.type == device.type
 
@@ -66,23 +74,23 @@ def test_the_grid_is_the_first_layer_s(device):
 class TestLayers:
     def test_the_first_one_enters_as_it_is_beside_others(self):
         channels = {"stem": 4, "stage": 6}
-        masker = Masker(channels, grid="stem", width=8)
+        masker = Masker(channels, grid_layer="stem", width=8)
         assert isinstance(masker.reduce[0], nn.Identity)
         assert [tuple(weight.shape) for weight in masker.reduce[1].parameters()] == [(8, 6, 1, 1), (8,), (8,)]
-        assert masker.draw.weight.shape == (1, 4 + 8, 3, 3) and masker.draw.bias.shape == (1,)
+        assert masker.head.weight.shape == (1, 4 + 8, 3, 3) and masker.head.bias.shape == (1,)
 
     def test_the_first_one_alone_is_reduced(self):
-        masker = Masker({"stem": 4}, grid="stem", width=8)
-        assert masker.reduce[0][0].weight.shape == (8, 4, 1, 1) and masker.draw.weight.shape == (1, 8, 3, 3)
+        masker = Masker({"stem": 4}, grid_layer="stem", width=8)
+        assert masker.reduce[0][0].weight.shape == (8, 4, 1, 1) and masker.head.weight.shape == (1, 8, 3, 3)
 
     def test_forward_by_hand(self):
         """Stem as it is; stage through convolution, norm, ReLU and upsampling; then one convolution."""
-        masker = Masker({"stem": 2, "stage": 3}, grid="stem", width=4).eval()
+        masker = Masker({"stem": 2, "stage": 3}, grid_layer="stem", width=4).eval()
         stem, stage = torch.randn(1, 2, 6, 8), torch.randn(1, 3, 3, 4)
         reduced = torch.einsum("oi,bihw->bohw", masker.reduce[1][0].weight[:, :, 0, 0], stage) / (1 + 1e-5) ** 0.5
         upsampled = nn.functional.interpolate(reduced.relu(), size=(6, 8), mode="bilinear", align_corners=False)
         expected = nn.functional.conv2d(
-            torch.cat([stem, upsampled], 1), masker.draw.weight, masker.draw.bias, padding=1
+            torch.cat([stem, upsampled], 1), masker.head.weight, masker.head.bias, padding=1
         )
         torch.testing.assert_close(masker({"stem": stem, "stage": stage}), expected)
 
@@ -115,7 +123,7 @@ def test_its_loss_leaves_no_gradient_in_the_classifier():
 
 def test_weights_follow_from_the_seed():
     classifier = tiny_classifier()
-    one, same, other = (masker_for(classifier, seed=seed).draw.weight for seed in (0, 0, 1))
+    one, same, other = (masker_for(classifier, seed=seed).head.weight for seed in (0, 0, 1))
     assert torch.equal(one, same) and not torch.equal(one, other)
     deviation = masker_for(scene_resnet("ab"), ["stage4"], width=512).reduce[0][0].weight.std().item()
     assert deviation == pytest.approx((2 / 512) ** 0.5, rel=0.02)  # He, fan-out
@@ -156,10 +164,10 @@ class TestConditions:
     def masker(self, condition: str | None, classes: int = 0, *, at: str = "layers", layers=("stem", "stage")) -> Masker:
         channels = {"stem": 2, "stage": 3}
         told = {"condition": condition, "classes": classes, "condition_at": at}
-        return Masker({name: channels[name] for name in layers}, grid="stem", width=4, **told).eval()
+        return Masker({name: channels[name] for name in layers}, grid_layer="stem", width=4, **told).eval()
 
     def draw(self, masker: Masker, seen: list[torch.Tensor]) -> torch.Tensor:
-        return nn.functional.conv2d(torch.cat(seen, dim=1), masker.draw.weight, masker.draw.bias, padding=1)
+        return nn.functional.conv2d(torch.cat(seen, dim=1), masker.head.weight, masker.head.bias, padding=1)
 
     def planes(self, constant: torch.Tensor, *size: int) -> torch.Tensor:
         """(B, C) numbers as channels that are the same in every cell."""
@@ -182,29 +190,29 @@ class TestConditions:
         return self.draw(masker, [*seen, self.planes(constant, 6, 8)])
 
     def test_a_size_is_one_constant_channel(self):
-        share = torch.tensor([0.2, 0.7])
+        areas = torch.tensor([0.2, 0.7])
         masker = self.masker("size")
-        assert masker.draw.weight.shape == (1, 3 + 4, 3, 3) and masker.reduce[1][0].weight.shape == (4, 3 + 1, 1, 1)
-        torch.testing.assert_close(masker(self.ACTIVATIONS, share), self.by_hand(masker, share[:, None]))
+        assert masker.head.weight.shape == (1, 3 + 4, 3, 3) and masker.reduce[1][0].weight.shape == (4, 3 + 1, 1, 1)
+        torch.testing.assert_close(masker(self.ACTIVATIONS, areas), self.by_hand(masker, areas[:, None]))
         masker = self.masker("size", at="head")
-        assert masker.draw.weight.shape == (1, 2 + 4 + 1, 3, 3) and masker.reduce[1][0].weight.shape == (4, 3, 1, 1)
-        torch.testing.assert_close(masker(self.ACTIVATIONS, share), self.at_the_head(masker, share[:, None]))
+        assert masker.head.weight.shape == (1, 2 + 4 + 1, 3, 3) and masker.reduce[1][0].weight.shape == (4, 3, 1, 1)
+        torch.testing.assert_close(masker(self.ACTIVATIONS, areas), self.at_the_head(masker, areas[:, None]))
 
     def test_a_class_is_its_embedding_in_constant_channels(self):
         masker = self.masker("class", 5)
         assert masker.embed.weight.shape == (5, 64) and EMBEDDING == 64
-        assert masker.draw.weight.shape == (1, 66 + 4, 3, 3) and masker.reduce[1][0].weight.shape == (4, 3 + 64, 1, 1)
+        assert masker.head.weight.shape == (1, 66 + 4, 3, 3) and masker.reduce[1][0].weight.shape == (4, 3 + 64, 1, 1)
         told = torch.tensor([4, 0])
         torch.testing.assert_close(masker(self.ACTIVATIONS, told), self.by_hand(masker, masker.embed.weight[told]))
         masker = self.masker("class", 5, at="head")
-        assert masker.embed.weight.shape == (5, 64) and masker.draw.weight.shape == (1, 2 + 4 + 64, 3, 3)
+        assert masker.embed.weight.shape == (5, 64) and masker.head.weight.shape == (1, 2 + 4 + 64, 3, 3)
         torch.testing.assert_close(masker(self.ACTIVATIONS, told), self.at_the_head(masker, masker.embed.weight[told]))
 
     def test_the_first_layer_alone_is_reduced_with_what_it_is_told(self):
-        masker, share = self.masker("size", layers=("stem",)), torch.tensor([0.2, 0.7])
-        stem = torch.cat([self.ACTIVATIONS["stem"], self.planes(share[:, None], 6, 8)], dim=1)
+        masker, areas = self.masker("size", layers=("stem",)), torch.tensor([0.2, 0.7])
+        stem = torch.cat([self.ACTIVATIONS["stem"], self.planes(areas[:, None], 6, 8)], dim=1)
         expected = self.draw(masker, [self.reduced(masker, 0, stem)])
-        torch.testing.assert_close(masker(self.ACTIVATIONS, share), expected)
+        torch.testing.assert_close(masker(self.ACTIVATIONS, areas), expected)
 
     def change(self, at: str, condition: str, one: torch.Tensor, other: torch.Tensor, layers) -> torch.Tensor:
         """(h, w) away from the border: how the logits of the first image change with what it is told."""
@@ -244,7 +252,7 @@ class TestConditions:
         masker = self.masker(condition, 5, at=at)
         told = torch.tensor([0.2, 0.7], requires_grad=True) if condition == "size" else torch.tensor([4, 0])
         masker(self.ACTIVATIONS, told).square().sum().backward()
-        first = masker.draw if at == "head" else masker.reduce[1][0]
+        first = masker.head if at == "head" else masker.reduce[1][0]
         assert (first.weight.grad[:, -1] != 0).any()
         if condition == "size":
             assert (told.grad != 0).all()
@@ -253,7 +261,7 @@ class TestConditions:
 
     def test_none_is_the_masker_of_the_study(self):
         plain = self.masker(None)
-        assert plain.draw.weight.shape == (1, 6, 3, 3) and not hasattr(plain, "embed")
+        assert plain.head.weight.shape == (1, 6, 3, 3) and not hasattr(plain, "embed")
         assert plain(self.ACTIVATIONS, None).equal(plain(self.ACTIVATIONS))
 
     def test_bad_conditions_are_named(self):
@@ -268,11 +276,11 @@ class TestConditions:
 
     @pytest.mark.parametrize("condition", ["size", "class"])
     def test_being_told_nothing_is_refused(self, condition):
-        with pytest.raises(ValueError, match=f"a masker with condition='{condition}' was told nothing"):
+        with pytest.raises(ValueError, match=rf"a masker with condition='{condition}' needs conditioning, \(B,\); give it"):
             self.masker(condition, 5)(self.ACTIVATIONS)
 
     def test_being_told_something_for_nothing_is_refused(self):
-        with pytest.raises(ValueError, match="a masker with condition=None was told something"):
+        with pytest.raises(ValueError, match="a masker with condition=None takes no conditioning; leave it out"):
             self.masker(None)(self.ACTIVATIONS, torch.tensor([0.5, 0.5]))
 
 
@@ -282,7 +290,7 @@ class TestMaskersFor:
         classifier = tiny_classifier()
         maskers = [masker_for(classifier, ["stage"], width=8, condition=each, condition_at=at) for each in CONDITIONS]
         shapes = [{name: tuple(value.shape) for name, value in each.state_dict().items()} for each in maskers]
-        told = "draw.weight" if at == "head" else "reduce.0.0.weight"
+        told = "head.weight" if at == "head" else "reduce.0.0.weight"
         kernel = (1, 8, 3, 3) if at == "head" else (8, 6, 1, 1)
         expected = [(kernel[0], kernel[1] + extra, *kernel[2:]) for extra in (0, 1, 64)]
         assert [each.pop(told) for each in shapes] == expected
@@ -300,7 +308,7 @@ class TestMaskersFor:
         classifier, before = tiny_classifier(), torch.random.get_rng_state()
         one, again, other = (masker_for(classifier, seed=seed, condition="class") for seed in (0, 0, 1))
         assert torch.equal(torch.random.get_rng_state(), before)
-        for name in ("embed.weight", "draw.weight", "reduce.1.0.weight"):
+        for name in ("embed.weight", "head.weight", "reduce.1.0.weight"):
             first, second, third = (each.state_dict()[name] for each in (one, again, other))
             assert torch.equal(first, second) and not torch.equal(first, third)
 
@@ -312,7 +320,33 @@ class TestMaskersFor:
         nn.Conv2d(6, 8, 1, bias=False), nn.Conv2d(8, 1, 3, padding=1)  # torch's own initialisation, drawn over below
         reduce = nn.init.kaiming_normal_(torch.empty(8, 6, 1, 1), mode="fan_out", nonlinearity="relu")
         draw = nn.init.kaiming_normal_(torch.empty(1, 8, 3, 3), mode="fan_in", nonlinearity="relu")
-        assert torch.equal(masker.reduce[0][0].weight, reduce) and torch.equal(masker.draw.weight, draw)
+        assert torch.equal(masker.reduce[0][0].weight, reduce) and torch.equal(masker.head.weight, draw)
+
+
+class TestWeightsFromBefore:
+    """State dicts in which the last convolution is called `draw`."""
+
+    def before(self, masker: Masker) -> dict[str, torch.Tensor]:
+        return {name.replace("head.", "draw."): value for name, value in masker.state_dict().items()}
+
+    def test_are_loaded_alone_and_as_part_of_another_module(self):
+        classifier = tiny_classifier()
+        masker, other, inside = (masker_for(classifier, seed=seed) for seed in (0, 1, 2))
+        saved = self.before(masker)
+        assert {"draw.weight", "draw.bias"} <= set(saved) and set(named_as_now(saved)) == set(masker.state_dict())
+        other.load_state_dict(saved)
+        assert set(saved) == set(self.before(masker))  # the caller's own dict is left alone
+        nn.ModuleDict({"masker": inside}).load_state_dict({f"masker.{name}": value for name, value in saved.items()})
+        for loaded in (other, inside):
+            for name, value in masker.state_dict().items():
+                assert torch.equal(loaded.state_dict()[name], value), name
+
+    def test_what_does_not_fit_is_still_refused(self):
+        masker = masker_for(tiny_classifier())
+        with pytest.raises(RuntimeError, match="draws.weight"):
+            masker.load_state_dict({**masker.state_dict(), "draws.weight": torch.zeros(1)})
+        with pytest.raises(RuntimeError, match="head.bias"):
+            masker.load_state_dict({name: value for name, value in self.before(masker).items() if name != "draw.bias"})
 
 
 class TestMethod:
@@ -322,15 +356,20 @@ class TestMethod:
         mask = mask_from_logits(logits, (SIZE, SIZE))
         return mask if kind == "sigmoid" else (logits > 0).float().repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
 
-    def test_a_size_is_the_share(self):
+    def test_a_size_is_the_area_asked_for(self):
         classifier, images = tiny_classifier(), torch.rand(4, 3, SIZE, SIZE)
         masker = masker_for(classifier, condition="size")
-        found = [masker_method(masker, share=share)(images, None, classifier) for share in (0.1, 0.9)]
+        found = [masker_method(masker, area=area)(images, None, classifier) for area in (0.1, 0.9)]
         assert not torch.equal(*found)
-        for mask, share in zip(found, (0.1, 0.9), strict=True):
-            torch.testing.assert_close(mask, self.masks(masker, torch.full((4,), share), images))
+        for mask, area in zip(found, (0.1, 0.9), strict=True):
+            torch.testing.assert_close(mask, self.masks(masker, torch.full((4,), area), images))
         half = masker_method(masker)(images, torch.tensor([0, 1, 2, 3]), classifier)  # targets are not looked at
         torch.testing.assert_close(half, self.masks(masker, torch.full((4,), 0.5), images))
+
+    @pytest.mark.parametrize("area", [-0.1, 1.5, float("nan")])
+    def test_an_area_that_no_mask_can_have_is_refused(self, area):
+        with pytest.raises(ValueError, match=f"area={area} must lie between 0 and 1"):
+            masker_method(masker_for(tiny_classifier(), condition="size"), area=area)
 
     def test_a_class_is_the_target_or_what_is_predicted(self):
         classifier, images = tiny_classifier(), torch.rand(4, 3, SIZE, SIZE)
@@ -396,7 +435,7 @@ class TestPrecisionAndDevice:
         torch.testing.assert_close(single, double.float(), rtol=1e-4, atol=1e-5)
 
     def test_its_gradient_holds_in_double_precision(self):
-        masker = Masker({"stem": 2, "stage": 3}, grid="stem", width=4, condition="class", classes=3).double().eval()
+        masker = Masker({"stem": 2, "stage": 3}, grid_layer="stem", width=4, condition="class", classes=3).double().eval()
         stem, stage = torch.randn(1, 2, 4, 4).double(), torch.randn(1, 3, 2, 2).double()
 
         def logits(stem: torch.Tensor, stage: torch.Tensor) -> torch.Tensor:
@@ -406,14 +445,14 @@ class TestPrecisionAndDevice:
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
     def test_activations_of_another_precision_are_read_in_its_own(self, dtype):
-        masker = Masker({"stem": 2, "stage": 3}, grid="stem", width=4).eval()
+        masker = Masker({"stem": 2, "stage": 3}, grid_layer="stem", width=4).eval()
         seen = {"stem": torch.randn(1, 2, 4, 4).to(dtype), "stage": torch.randn(1, 3, 2, 2).to(dtype)}
         found = masker(seen)
         assert found.dtype == torch.float32
         torch.testing.assert_close(found, masker({name: value.float() for name, value in seen.items()}), rtol=0, atol=0)
 
     def test_activations_on_another_device_are_named(self):
-        masker = Masker({"stem": 2, "stage": 3}, grid="stem", width=4)
+        masker = Masker({"stem": 2, "stage": 3}, grid_layer="stem", width=4)
         seen = {"stem": torch.zeros(1, 2, 4, 4), "stage": torch.zeros(1, 3, 2, 2, device="meta")}
         with pytest.raises(ValueError, match="the masker is on cpu, the activations of 'stage' on meta; move one to the other"):
             masker(seen)

@@ -92,7 +92,7 @@ class TestMaskFromLogits:
             mask_from_logits(torch.zeros(shape), (4, 4))
 
     def test_another_upsampling_is_named(self):
-        with pytest.raises(ValueError, match="upsampling 'bicubic' is unknown; choose nearest, bilinear or smooth"):
+        with pytest.raises(ValueError, match="upsampling='bicubic' is unknown; choose one of nearest, bilinear, smooth"):
             mask_from_logits(torch.zeros(1, 1, 2, 2), (4, 4), upsampling="bicubic")
 
 

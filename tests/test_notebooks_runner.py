@@ -517,8 +517,8 @@ class Slow:
             os.kill(os.getpid(), signal.SIGINT)
             for step in range(1000):
                 pass
-sys.meta_path.insert(0, Slow())
 from maskerlib.notebooks.runner import main
+sys.meta_path.insert(0, Slow())
 sys.exit(main(["notebook.ipynb", "copy.ipynb"]))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -9,7 +9,7 @@ import torch
 from matplotlib.quiver import Quiver
 
 from maskerlib.course import objective_figures as draw
-from maskerlib.masking.objectives import MASKED_IN, MASKED_OUT
+from maskerlib.masking.terms import MASKED_IN, MASKED_OUT
 
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 BOXES = [torch.tensor([[1.0, 2.0, 5.0, 6.0]]), torch.tensor([[0.0, 0.0, 8.0, 8.0]])]

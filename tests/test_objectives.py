@@ -10,15 +10,8 @@ from torch.nn import functional as F
 
 from maskerlib.masking.infills import external, opencv
 from maskerlib.masking.masks import area, mask_from_logits, masked_in, masked_out, total_variation
-from maskerlib.masking.objectives import (
-    MASKED_IN,
-    MASKED_OUT,
-    Objective,
-    entropy,
-    evaluate_objective,
-    objective_backward,
-)
-from maskerlib.masking.terms import RELEASED_IN
+from maskerlib.masking.objectives import Objective, evaluate_objective, objective_backward
+from maskerlib.masking.terms import MASKED_IN, MASKED_OUT, RELEASED_IN, entropy
 
 SIDES = [sides for sides in itertools.product((*MASKED_IN, *RELEASED_IN, None), (*MASKED_OUT, None)) if any(sides)]
 QUARTER = torch.tensor([[0.0, math.log(3)]])  # softmax: 1/4 and 3/4
@@ -264,10 +257,10 @@ class TestBudget:
         torch.testing.assert_close(mask.grad, expected, rtol=1e-5, atol=1e-7)
 
     @pytest.mark.parametrize("function", [evaluate_objective, objective_backward])
-    def test_no_share_is_refused(self, function):
+    def test_no_area_is_refused(self, function):
         judge, mask, arguments = case(torch.device("cpu"))
         mask = mask.requires_grad_()
-        with pytest.raises(ValueError, match="budget=10: the objective asks for a share of the image, but none is given"):
+        with pytest.raises(ValueError, match=r"budget=10: the objective asks each mask for an area; give areas, \(B,\)"):
             function(Objective(budget=10), judge, arguments[0], mask, *arguments[1:])
 
     @pytest.mark.parametrize("sides", [("max_class", None), (None, "max_ent"), ("max_class", "max_ent")])
@@ -276,14 +269,14 @@ class TestBudget:
     def test_backward_is_that_of_the_plain_sum(self, sides, power, train, device):
         dtype = torch.float32 if device.type == "mps" else torch.float64
         judge, mask, (images, labels, right, hidden) = case(device, dtype)
-        share = torch.tensor([0.1, 0.3, 0.5, 0.6, 0.7, 0.9], dtype=dtype, device=device)
+        areas = torch.tensor([0.1, 0.3, 0.5, 0.6, 0.7, 0.9], dtype=dtype, device=device)
         objective = Objective(*sides, budget=5, budget_power=power)
         ours, plain = mask.clone().requires_grad_(), mask.clone().requires_grad_()
-        terms = evaluate_objective(objective, judge, images, plain, labels, right, hidden, share=share)
+        terms = evaluate_objective(objective, judge, images, plain, labels, right, hidden, areas=areas)
         torch.stack(list(terms.values())).sum(dim=0).mean().backward()
         weights = [judge.conv.weight, judge.head.bias] if train else None
         done = objective_backward(
-            objective, judge, images, ours, labels, right, hidden, share=share, train=weights
+            objective, judge, images, ours, labels, right, hidden, areas=areas, train=weights
         )
         assert list(done) == list(terms) and list(done)[-1] == "budget"
         for name in terms:
@@ -302,14 +295,14 @@ class TestWhatHides:
         judge, mask, (images, labels, right, _) = case(torch.device("cpu"))
         shown = []
 
-        def see(views: Tensor) -> Tensor:
+        def classify(views: Tensor) -> Tensor:
             shown.append(views.detach())
             return judge(views)
 
         objective = Objective(*sides)
         ours, plain = mask.clone().requires_grad_(), mask.clone().requires_grad_()
-        done = objective_backward(objective, see, images, ours, labels, right, hidden)
-        terms = evaluate_objective(objective, see, images, plain, labels, right, hidden)
+        done = objective_backward(objective, classify, images, ours, labels, right, hidden)
+        terms = evaluate_objective(objective, classify, images, plain, labels, right, hidden)
         torch.stack(list(terms.values())).sum(dim=0).mean().backward()
         torch.testing.assert_close(ours.grad, plain.grad)
         for name in terms:
@@ -497,12 +490,12 @@ class TestReleased:
 class TestDouble:
     @pytest.mark.parametrize("sides", SIDES)
     def test_every_term_stays_in_double_precision(self, sides):
-        """Also where c0 and the share are float32, as a training step makes them: the brackets are whole numbers."""
+        """Also where c0 and the area asked for are float32, as a training step makes them: the brackets are whole numbers."""
         judge, mask, (images, labels, right, hidden) = case(torch.device("cpu"))
         objective = Objective(*sides, tv=0.01, budget=1.0, budget_power=2)
-        share = torch.linspace(0.25, 0.75, 6, dtype=torch.float64)
-        terms = evaluate_objective(objective, judge, images, mask, labels, right.float(), hidden, share=share)
-        exact = evaluate_objective(objective, judge, images, mask, labels, right, hidden, share=share)
+        areas = torch.linspace(0.25, 0.75, 6, dtype=torch.float64)
+        terms = evaluate_objective(objective, judge, images, mask, labels, right.float(), hidden, areas=areas)
+        exact = evaluate_objective(objective, judge, images, mask, labels, right, hidden, areas=areas)
         for name, term in terms.items():
             assert term.dtype == torch.float64 and torch.equal(term, exact[name]), name
 

@@ -69,7 +69,7 @@ def mask_of(weights: dict[str, Tensor], stem: Tensor, stage: Tensor) -> Tensor:
     x = (x - mean) / (var + 1e-5).sqrt()
     x = (x * weights["reduce.1.1.weight"][:, None, None] + weights["reduce.1.1.bias"][:, None, None]).relu()
     x = F.interpolate(x, size=stem.shape[-2:], mode="bilinear", align_corners=False)
-    z = F.conv2d(torch.cat([stem, x], dim=1), weights["draw.weight"], weights["draw.bias"], padding=1)
+    z = F.conv2d(torch.cat([stem, x], dim=1), weights["head.weight"], weights["head.bias"], padding=1)
     return z.repeat_interleave(SIZE // z.shape[2], dim=2).repeat_interleave(SIZE // z.shape[3], dim=3).sigmoid()
 
 

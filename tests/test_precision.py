@@ -25,7 +25,7 @@ def test_auto_asks_the_processor(onednn, capabilities, expected, monkeypatch):
 
 def test_a_choice_is_kept_and_an_unknown_one_named():
     assert resolve_precision("bf16", "cpu") == "bf16" and resolve_precision("fp32", "cpu") == "fp32"
-    with pytest.raises(ValueError, match="precision 'fp16' is unknown; choose one of auto, bf16, fp32"):
+    with pytest.raises(ValueError, match="precision='fp16' is unknown; choose one of auto, bf16, fp32"):
         resolve_precision("fp16", "cpu")
 
 

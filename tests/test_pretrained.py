@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
+import maskerlib
+from maskerlib.classifiers.scene_resnet import scene_classifier
 from maskerlib.data.scenes.source import Scenes
 from maskerlib.masker import pretrained
 from maskerlib.metrics.evaluation import evaluate
 from maskerlib.running.files import load_checkpoint, save_checkpoint
 from maskerlib.training.classifier import accuracy
 
-SHIPPED = Path(pretrained.__file__).with_name("weights")
+SHIPPED = Path(maskerlib.__file__).with_name("weights")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def scenes():
 
 
 def test_the_classifier_knows_its_scenes(scenes):
-    classifier = pretrained.scene_classifier()
+    classifier = scene_classifier()
     assert accuracy(classifier, scenes) >= 0.94  # 0.974 on 1,000 scenes
     assert not classifier.training and not any(weight.requires_grad for weight in classifier.parameters())
     assert classifier.class_names == scenes.class_names and classifier.input_size == scenes.size
@@ -31,12 +33,12 @@ def test_the_classifier_knows_its_scenes(scenes):
 def test_each_masker_finds_the_objects(mode, scenes):
     trained = pretrained.scene_masker(mode)
     assert trained.config.mode == mode and len(trained.history["in"]) == trained.config.steps
-    table = evaluate({mode: trained}, scenes, pretrained.scene_classifier())
+    table = evaluate({mode: trained}, scenes, scene_classifier())
     assert table.LE[mode] < 0.2 and table.PxAP[mode] > 0.75
 
 
 def test_only_ca_has_another_classifier_than_the_one_it_began_with():
-    start = pretrained.scene_classifier().fingerprint()
+    start = scene_classifier().fingerprint()
     assert pretrained.scene_masker("FIX").classifier.fingerprint() == start
     assert pretrained.scene_masker("CA").classifier.fingerprint() != start
     with pytest.raises(ValueError, match="mode='fix' is unknown; choose one of FIX, CA"):
@@ -46,7 +48,7 @@ def test_only_ca_has_another_classifier_than_the_one_it_began_with():
 def test_the_record_says_which_weights_these_are_and_how_they_were_made():
     record = json.loads((SHIPPED / "provenance.json").read_text(encoding="utf-8"))
     assert record["command"] == "make run && make weights"
-    assert record["classifier"]["fingerprint"] == pretrained.scene_classifier().fingerprint()
+    assert record["classifier"]["fingerprint"] == scene_classifier().fingerprint()
     assert record["seeds"] == [0, 0] and record["versions"]["maskerlib"]
 
 

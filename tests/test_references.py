@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torchvision.models import SwinTransformer, VisionTransformer
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.classifiers.torchvision_networks import torchvision_resnet
+from maskerlib.classifiers.torchvision_networks import from_torchvision
 from maskerlib.methods.attributions import magnitude_map
 from maskerlib.methods.captum_method import captum_method
 from maskerlib.methods.centre_box import centre_box
@@ -196,7 +196,7 @@ def captums(classifier: Classifier, layer: str, images: torch.Tensor, targets: t
 @pytest.mark.parametrize("layer", ["maxpool", "layer1.0.conv1", "layer2", "layer4.1.bn2", "layer4"])
 def test_grad_cam_agrees_with_captum(layer):
     """On a residual network whose ReLUs write over their inputs, and whose additions write over what was normalised."""
-    classifier = torchvision_resnet("resnet18", class_names=tuple("abcde"), seed=1).eval()
+    classifier = from_torchvision("resnet18", class_names=tuple("abcde"), seed=1).eval()
     images = torch.rand(3, 3, 64, 64)
     targets = torch.tensor([0, 2, int(classifier(images[2:]).argmax())])
     expected = captums(classifier, layer, images, targets)

@@ -1,6 +1,7 @@
 """The repository agrees with itself: installation, README, how modules and notebooks are written."""
 
 import ast
+import functools
 import importlib.metadata
 import os
 import re
@@ -20,11 +21,14 @@ from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
 DEPENDENCIES = [
-    Requirement(line)
-    for line in PROJECT["dependencies"]
-    + [line for extra in PROJECT["optional-dependencies"].values() for line in extra]
+    requirement
+    for requirement in map(Requirement, sum(EXTRAS.values(), PROJECT["dependencies"]))
+    if requirement.name != PROJECT["name"]  # an extra may take in another one
 ]
+NEEDS = {"notebooks": "notebooks", "course": "notebooks", "experiments": "experiments"}
+"""The rooms that need an extra; all others do with what `pip install maskerlib` brings."""
 MODULES = sorted((ROOT / "maskerlib").rglob("*.py"))
 NOTEBOOKS = sorted(
     path
@@ -60,12 +64,21 @@ def relative(path: Path) -> str:
 # --- what installs --------------------------------------------------------------------------------
 
 
+ALL = "notebooks,experiments,test"
+"""The extras that `make run` and `make test` need."""
+
+
+def test_make_installs_what_its_commands_need_and_the_readme_says_the_same():
+    for name in ("Makefile", "README.md", "constraints.txt"):
+        assert f"'.[{ALL}]'" in text(name), name
+
+
 def test_conda_installs_this_project_and_pins_nothing_beside_it():
     environment = yaml.safe_load(text("environment.yml"))
     assert environment["name"] == PROJECT["name"]
     assert environment["channels"] == ["conda-forge"]
     *conda, pip = environment["dependencies"]
-    assert pip == {"pip": ["-c constraints.txt", "-e .[test,experiments]"]}
+    assert pip == {"pip": ["-c constraints.txt", f"-e .[{ALL}]"]}
     python = [item.partition("=") for item in conda if item != "pip"]
     assert [name for name, _, _ in python] == ["python"]
     assert Version(python[0][2]) in SpecifierSet(PROJECT["requires-python"])
@@ -114,53 +127,100 @@ def test_each_platform_gets_one_torch_and_the_torchvision_that_belongs_to_it():
 )
 def test_constraints_cover_everything_that_is_installed_with_the_project():
     pinned = {canonicalize_name(pin.name) for pin in pins()}
-    optional = {Requirement(line).name for line in PROJECT["optional-dependencies"]["browser"]}
-    todo = [(d.name, frozenset(d.extras)) for d in DEPENDENCIES if d.name not in optional]
+    for name in brought(*(extra for extra in EXTRAS if extra != "browser")):
+        assert name in pinned or re.match(r"nvidia|cuda|triton", name), f"constraints.txt has no line for {name}"
+
+
+def brought(*extras: str) -> set[str]:
+    """The distributions that `pip install maskerlib[...]` brings, with all that those need, by their canonical names."""
+    todo = [(name, frozenset()) for name in sorted(declared(*extras))]
     seen = set(todo)
     while todo:
-        name, extras = todo.pop()
-        if re.match(r"nvidia|cuda|triton", name):
-            continue
-        assert canonicalize_name(name) in pinned, f"constraints.txt has no line for {name}"
-        for line in importlib.metadata.requires(name) or []:
-            needed = Requirement(line)
-            item = (needed.name, frozenset(needed.extras))
-            wanted = needed.marker is None or any(
-                needed.marker.evaluate({"extra": e}) for e in extras or {""}
-            )
-            if wanted and item not in seen:
+        name, wanted = todo.pop()
+        for needed in map(Requirement, importlib.metadata.requires(name) or []):
+            item = (canonicalize_name(needed.name), frozenset(needed.extras))
+            used = needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in wanted or {""})
+            if used and item not in seen:
                 seen.add(item)
                 todo.append(item)
+    return {name for name, _ in seen}
 
 
-@pytest.mark.parametrize("folder", ["maskerlib", "tests", "benchmarks"])
-def test_every_import_is_declared(folder):
-    extras = {canonicalize_name(d.name) for d in DEPENDENCIES}
-    own = (
-        extras
-        if folder == "tests"
-        else {canonicalize_name(Requirement(d).name) for d in PROJECT["dependencies"]}
-    )
-    local = {
-        "maskerlib",
-        "tests",
-        "benchmarks",
-        "conftest",
-        *(path.stem for path in (ROOT / folder).glob("*.py")),
-    }
-    packages = importlib.metadata.packages_distributions()
-    own |= {"pyzmq"} if "jupyter-client" in own else set()  # jupyter_client is an interface to it
-    for path in (ROOT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                tops = {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                tops = {(node.module or "").split(".")[0]}
-            else:
-                continue
-            for top in tops - local - set(sys.stdlib_module_names):
-                names = {canonicalize_name(name) for name in packages.get(top, [top])}
-                assert names & own, f"{relative(path)} imports {top}, which pyproject.toml does not declare"
+def declared(*extras: str) -> set[str]:
+    """The distributions that `pip install maskerlib[...]` asks for, by their canonical names."""
+    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in EXTRAS[extra])]
+    found = [Requirement(line) for line in lines]
+    inner = {extra for each in found if each.name == PROJECT["name"] for extra in each.extras}
+    named = {canonicalize_name(each.name) for each in found} - {PROJECT["name"]}
+    return named | (declared(*inner) if inner else set())
+
+
+def imports(path: Path) -> set[str]:
+    """The top packages that a file imports, anywhere in it, beside its own and Python's."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {PROJECT["name"]}
+
+
+installed = functools.cache(importlib.metadata.packages_distributions)  # reads every package's list of files
+
+
+def distributions(package: str) -> set[str]:
+    """The distributions that an importable package comes from, by their canonical names."""
+    return {canonicalize_name(name) for name in installed().get(package, [package])}
+
+
+@pytest.mark.parametrize("path", [*MODULES, *sorted((ROOT / "benchmarks").glob("*.py"))], ids=relative)
+def test_every_import_is_declared_for_its_room(path):
+    room, _, _ = path.relative_to(ROOT / path.relative_to(ROOT).parts[0]).as_posix().partition("/")
+    own = declared(*EXTRAS) if path.parent.name == "benchmarks" else declared(*([NEEDS[room]] if room in NEEDS else []))
+    for package in imports(path) - {beside.stem for beside in path.parent.glob("*.py")}:
+        assert distributions(package) & own, f"{package} is not among what pyproject.toml declares for it"
+
+
+def test_every_import_of_the_tests_is_declared():
+    local = {path.stem for folder in ("tests", "benchmarks") for path in (ROOT / folder).glob("*.py")}
+    for path in (ROOT / "tests").rglob("*.py"):
+        for package in imports(path) - local:
+            known = distributions(package) & declared(*EXTRAS)
+            assert known, f"{relative(path)} imports {package}, which no extra declares"
+
+
+def test_a_room_without_an_extra_uses_all_that_the_core_brings():
+    """What nothing imports, and nothing reads the files of, need not be installed by everybody."""
+    rooms = [path for path in MODULES if path.relative_to(ROOT / "maskerlib").parts[0] not in NEEDS]
+    used = {package for path in rooms for package in imports(path)}
+    used |= {package for path in rooms for package in re.findall(r'\bfiles\("(\w+)"\)', text(path))}
+    unused = declared() - {name for package in used for name in distributions(package)}
+    assert not unused, f"no room of the core imports {', '.join(sorted(unused))}"
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def bare() -> str:
+    """A statement after which nothing can be imported but what `pip install maskerlib` brings."""
+    ours = brought() | {PROJECT["name"]}
+    gone = {package for package in installed() if not distributions(package) & ours}
+    return f"import sys; sys.modules.update(dict.fromkeys({sorted(gone)!r}))"
+
+
+def test_the_core_can_be_imported_without_any_extra(bare):
+    modules = [path.relative_to(ROOT).with_suffix("") for path in MODULES]
+    names = [".".join(path.parts).removesuffix(".__init__") for path in modules if path.parts[1] not in NEEDS]
+    done = run(f"{bare}; import importlib; [importlib.import_module(name) for name in {names!r}]")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("room", NEEDS)
+def test_a_room_whose_extra_is_not_installed_names_it(room, bare):
+    done = run(f"{bare}; import maskerlib.{room}")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert re.fullmatch(rf"ImportError: \w+ is not installed; pip install 'maskerlib\[{NEEDS[room]}\]'", last), last
 
 
 # --- what the README promises ---------------------------------------------------------------------
@@ -202,6 +262,12 @@ def test_every_file_that_the_makefile_runs_exists():
     for name in re.findall(r"(?:notebooks|benchmarks)/\w+\.(?:py|ipynb)", text("Makefile")):
         if not name.startswith("runs/"):
             assert (ROOT / name).is_file(), f"the Makefile runs {name}, which does not exist"
+
+
+def test_the_readme_has_the_table_of_methods():
+    from maskerlib.methods.registry import table
+
+    assert "\n".join(table()) in text("README.md")
 
 
 @pytest.mark.parametrize("path", [path for path in tracked() if path.suffix == ".md"], ids=relative)
@@ -256,6 +322,8 @@ def test_every_module_is_short_documented_and_says_what_is_public(path):
     tree = ast.parse(source)
     assert len(source.splitlines()) <= LONGEST_MODULE, "look for the second idea in it"
     assert ast.get_docstring(tree)
+    if path.with_suffix(".pyi").exists():
+        return  # the stub says what is public, and tests/test_rooms.py reads it
     defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     assigned = {
         target.id: node.value
@@ -286,15 +354,6 @@ def test_only_a_command_line_prints(path):
         assert not prints or id(node) in allowed, (
             f"line {node.lineno} prints; return it, or let the caller log it"
         )
-
-
-@pytest.mark.parametrize("package", ["maskerlib", "maskerlib/course", "maskerlib/experiments"])
-def test_a_packages_docstring_maps_every_module(package):
-    docstring = ast.get_docstring(ast.parse(text(f"{package}/__init__.py")))
-    mapped = re.findall(r"^ {4}(\w+) {2,}\S", docstring, flags=re.M)
-    inside = {path.stem for path in (ROOT / package).glob("*.py")} - {"__init__"}
-    inside |= {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
-    assert sorted(mapped) == sorted(name for name in inside if not name.startswith("exercises_"))
 
 
 # --- notebooks ------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def test_arrays_that_do_not_fit(source, maps, tmp_path):
     cases = {
         r"maps 'mine' have shape \(6, 1, 16, 16\), expected \(7, 1, 16, 16\) or \(7, 16, 16\); give one": maps[:6],
         r"shape \(7, 1, 8, 8\)": maps[..., :8, :8],
-        r"shape \(7, 3, 16, 16\).*maskerlib\.gradients\.magnitude_map": colours,
+        r"shape \(7, 3, 16, 16\).*maskerlib\.methods\.attributions\.magnitude_map": colours,
         r"torch\.uint8, expected floats in \[0, 1\]; divide bytes by 255": (maps * 255).byte(),
         r"int64, expected floats": (maps > 0.5).long().numpy(),
         r"^method 'mine': values from .* to 2": maps * 2,

@@ -17,7 +17,7 @@ import torch
 from scipy import ndimage
 
 from maskerlib.data.samples import batches
-from maskerlib.data.scenes import drawing as scene_drawing
+from maskerlib.data.scenes import drawing
 from maskerlib.data.scenes import source as scenes
 from maskerlib.data.scenes.drawing import LEVELS, Level, draw_scene
 from maskerlib.data.scenes.glyphs import BACKGROUNDS, CLASSES, DISTRACTORS
@@ -36,13 +36,13 @@ def drawn(count, *, split="train", level="default", size=96, seed=0):
 def placed(monkeypatch):
     """Every glyph drawn from here on: (character, length asked for)."""
     calls = []
-    original = scene_drawing._Brush.draw
+    original = drawing._Brush.draw
 
     def spy(brush, character, side):
         calls.append((character, side))
         return original(brush, character, side)
 
-    monkeypatch.setattr(scene_drawing._Brush, "draw", spy)
+    monkeypatch.setattr(drawing._Brush, "draw", spy)
     return calls
 
 
@@ -109,8 +109,8 @@ def test_the_mask_is_where_the_picture_differs_from_its_background(split):
     """An independent way to the mask: the easy level draws one object on a background drawn here alone."""
     names, inside = BACKGROUNDS["test" if split == "test" else "train"], []
     for index, scene in enumerate(drawn(32, split=split, level="easy")):
-        random = np.random.default_rng([0, scene_drawing.SPLITS.index(split), index])
-        background = np.asarray(scene_drawing.background(random, names, 96).convert("RGB"))
+        random = np.random.default_rng([0, drawing.SPLITS.index(split), index])
+        background = np.asarray(drawing.background(random, names, 96).convert("RGB"))
         difference = np.abs(scene.image.astype(int) - background).max(2)
         inside.append((difference[scene.mask] > 5).mean())
         beyond = ~ndimage.binary_dilation(scene.mask, iterations=2)
@@ -149,14 +149,14 @@ def test_the_labelled_object_is_the_largest_and_the_only_one_of_its_class(placed
 
 def test_occlusion_takes_its_share_of_the_mask(monkeypatch):
     whole = []
-    original = scene_drawing._Brush.over
+    original = drawing._Brush.over
 
     def spy(brush, image, mask, share):
         result = original(brush, image, mask, share)
         whole.append((mask.sum(), result is not None))
         return result
 
-    monkeypatch.setattr(scene_drawing._Brush, "over", spy)
+    monkeypatch.setattr(drawing._Brush, "over", spy)
     hidden = []
     for index in range(200):
         whole.clear()
@@ -186,7 +186,7 @@ def test_a_level_means_the_same_at_every_size():
     ("change", "message"),
     [
         ({"name": "a/b"}, "name='a/b'"),
-        ({"object_side": (0.5, 0.3)}, "object_side=.0.5, 0.3.: expected lowest, highest"),
+        ({"object_side": (0.5, 0.3)}, "object_side=.0.5, 0.3. must be lowest, highest"),
         ({"object_side": (0.3, 1.2)}, "object_side=.*0.05 to 0.9"),
         ({"distractors": (-1, 2)}, "distractors=.*0 to 50"),
         ({"rival_ratio": (0.5, 1.0)}, "rival_ratio="),
@@ -216,9 +216,9 @@ def test_labels_go_round_and_test_holds_out_glyphs():
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_nothing_reserved_for_test_is_drawn_elsewhere(split, placed, monkeypatch):
     photographs = []
-    original = scene_drawing._photograph
+    original = drawing._photograph
     monkeypatch.setattr(
-        scene_drawing, "_photograph", lambda name, side: photographs.append(name) or original(name, side)
+        drawing, "_photograph", lambda name, side: photographs.append(name) or original(name, side)
     )
     drawn(100, split=split, level="hard")
     assert not {character for character, _ in placed} & set("".join(glyphs.unseen for glyphs in ALL))
@@ -228,9 +228,9 @@ def test_nothing_reserved_for_test_is_drawn_elsewhere(split, placed, monkeypatch
 
 def test_test_scenes_have_their_own_clutter_and_photographs(placed, monkeypatch):
     photographs = []
-    original = scene_drawing._photograph
+    original = drawing._photograph
     monkeypatch.setattr(
-        scene_drawing, "_photograph", lambda name, side: photographs.append(name) or original(name, side)
+        drawing, "_photograph", lambda name, side: photographs.append(name) or original(name, side)
     )
     drawn(60, split="test", level="hard")
     assert not {character for character, _ in placed} & set(DISTRACTORS.seen)
@@ -299,9 +299,9 @@ def test_workers_open_the_cache_themselves(cache):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"split": "training"}, "split='training': expected one of train, val, test"),
+        ({"split": "training"}, "split='training' is unknown; choose one of train, val, test"),
         ({"level": "harder"}, "level='harder': expected one of easy, default, hard"),
-        ({"count": 0}, "count=0: expected a whole number, 1 or more"),
+        ({"count": 0}, "count=0 must be a whole number of 1 or more"),
         ({"count": 2.5}, "count=2.5"),
         ({"size": 16}, "size=16"),
         ({"seed": -1}, "seed=-1"),

@@ -14,7 +14,8 @@ from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.torchvision_networks import from_torchvision
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.pool import ClassifierPool
-from maskerlib.masker.training import load_trained, train_masker
+from maskerlib.masker.trained import load_trained
+from maskerlib.masker.training import train_masker
 from maskerlib.methods.grad_cam import grad_cam
 from maskerlib.methods.optimise import optimise_mask
 from maskerlib.metrics.evaluation import evaluate

@@ -18,7 +18,8 @@ from maskerlib.masker import training
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.network import Masker, masker_for
 from maskerlib.masker.step import compute_gradients
-from maskerlib.masker.training import load_trained, train_masker
+from maskerlib.masker.trained import Trained, load_trained
+from maskerlib.masker.training import train_masker
 from maskerlib.masking.distributions import MASKS, sampled_mask
 from maskerlib.masking.infills import INFILLS, Infill
 from maskerlib.masking.masks import area, mask_from_logits, masked_in, masked_out
@@ -75,7 +76,7 @@ class Case:
         )
 
     def expect(
-        self, hidden: object, *, told: Tensor | None = None, share: Tensor | None = None, seed: int | None = None
+        self, hidden: object, *, told: Tensor | None = None, areas: Tensor | None = None, seed: int | None = None
     ) -> list[Tensor]:
         """The masker's gradients (FIX) from the plain objective, for a mask sampled under `seed` and what hides it."""
         logits, activations = self.classifier.activations(self.images)
@@ -85,7 +86,7 @@ class Case:
             torch.manual_seed(seed)
         mask = sampled_mask(drawn, (SIZE, SIZE), self.config.mask, temperature=self.config.temperature)
         arguments = (self.classifier, self.images, mask, self.labels, right, hidden)
-        terms = evaluate_objective(self.config.objective, *arguments, share=share)
+        terms = evaluate_objective(self.config.objective, *arguments, areas=areas)
         return list(torch.autograd.grad(sum(term.mean() for term in terms.values()), list(self.masker.parameters())))
 
     def plain(self, judge: Classifier, *, learn_masked: bool) -> tuple[list[Tensor], list[Tensor]]:
@@ -161,7 +162,7 @@ class TestGradients:
         assert_close(gradients(case.classifier), expected[1])
         other = Case("CA", cpu)
         other.run(judge=other.member)
-        assert not torch.allclose(other.masker.draw.weight.grad, case.masker.draw.weight.grad)
+        assert not torch.allclose(other.masker.head.weight.grad, case.masker.head.weight.grad)
 
     def test_no_weight_moves(self):
         for mode in ("FIX", "CA"):
@@ -176,7 +177,7 @@ class TestGradients:
         some = case.labels.clone()
         some[3] = -1
         with pytest.raises(
-            ValueError, match=r"label -1: every image needs a class to explain; maskerlib\.doors\.decided"
+            ValueError, match=r"label -1: every image needs a class to explain; maskerlib\.classifiers\.doors\.decided"
         ):
             case.run(labels=some)
 
@@ -303,16 +304,16 @@ class TestChoices:
         assert not same(first, run(1, temperature=2.0)[1])
 
     def test_a_size_is_drawn_told_and_asked_for(self):
-        case = Case("FIX", self.CPU, condition="size", budget=3.0, share=(0.2, 0.6))
+        case = Case("FIX", self.CPU, condition="size", budget=3.0, areas=(0.2, 0.6))
         torch.manual_seed(4)
-        share = 0.2 + 0.4 * torch.rand(12)
-        expected = case.expect(case.classifier.mean, told=share, share=share)
+        areas = 0.2 + 0.4 * torch.rand(12)
+        expected = case.expect(case.classifier.mean, told=areas, areas=areas)
         with torch.no_grad():
-            logits = case.masker(case.classifier.activations(case.images)[1], share)
+            logits = case.masker(case.classifier.activations(case.images)[1], areas)
         torch.manual_seed(4)
         numbers = case.run()
         assert_close(gradients(case.masker), expected)
-        off = area(mask_from_logits(logits, (SIZE, SIZE))) - share
+        off = area(mask_from_logits(logits, (SIZE, SIZE))) - areas
         torch.testing.assert_close(numbers["budget"], 3 * off.abs().mean())
         assert list(numbers) == ["objective", "in", "size_in", "out", "size_out", "tv", "budget", "area", "right"]
         terms = [numbers[name] for name in ("in", "size_in", "out", "size_out", "tv", "budget")]
@@ -326,7 +327,7 @@ class TestChoices:
         )
         for bounds in ((0.2, 0.6), (0.0, 1.0), (0.3, 0.3)):
             told.clear()
-            case = Case("CA", self.CPU, condition="size", budget=3.0, share=bounds)
+            case = Case("CA", self.CPU, condition="size", budget=3.0, areas=bounds)
             for _ in range(20):
                 case.run()
             drawn = torch.cat(told)
@@ -678,11 +679,81 @@ class TestFolder:
             load_trained(tmp_path, tiny_classifier())
 
     def test_a_checkpoint_of_another_run_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(training, "_save", lambda *arguments: None)  # leaves the last checkpoint, as a kill would
+        monkeypatch.setattr(Trained, "save", lambda *arguments: None)  # leaves the last checkpoint, as a kill would
         train(FIX, folder=tmp_path)
         assert names(tmp_path) == ["checkpoint.pt"]
         with pytest.raises(ValueError, match=r"checkpoint\.pt belongs to a run with another configuration"):
             train(dataclasses.replace(FIX, seed=1), folder=tmp_path)
+
+
+class TestKeeping:
+    """What `save` leaves is what `train_masker` leaves."""
+
+    IMAGES = Squares(6, seed=1).batch(range(6)).images
+
+    @pytest.mark.parametrize("config", [FIX, CA])
+    def test_a_masker_trained_without_a_folder_is_read_back_equal(self, config, tmp_path):
+        trained = train(config)
+        trained.save(tmp_path / "kept")
+        train(config, folder=tmp_path / "trained")
+        assert names(tmp_path / "kept") == names(tmp_path / "trained")
+        for name in names(tmp_path / "kept"):
+            one, other = ((tmp_path / folder / name).read_bytes() for folder in ("kept", "trained"))
+            assert one == other, name
+        again = load_trained(tmp_path / "kept", tiny_classifier())
+        assert same(state(again.masker, again.classifier), state(trained.masker, trained.classifier))
+        assert dataclasses.astuple(dataclasses.replace(again, masker=None, classifier=None)) == dataclasses.astuple(
+            dataclasses.replace(trained, masker=None, classifier=None)
+        )
+        assert torch.equal(again(self.IMAGES), trained(self.IMAGES))
+
+    def test_another_area_is_kept(self, tmp_path):
+        trained = dataclasses.replace(train(SIZED, folder=tmp_path), area=0.2)
+        trained.save(tmp_path)
+        for again in (load_trained(tmp_path, tiny_classifier()), train(SIZED, folder=tmp_path)):
+            assert again.area == 0.2 and torch.equal(again(self.IMAGES), trained(self.IMAGES))
+
+    def test_one_that_was_read_back_can_be_kept_elsewhere(self, tmp_path):
+        train(CA, folder=tmp_path / "one")
+        one = load_trained(tmp_path / "one", tiny_classifier())
+        one.save(tmp_path / "two")
+        assert load_trained(tmp_path / "two", tiny_classifier()).origin == one.origin is not None
+        with pytest.raises(ValueError, match="was trained on classifier tiny"):
+            load_trained(tmp_path / "two", tiny_classifier(seed=1))
+
+    def test_the_folder_of_another_run_is_refused_and_left_alone(self, tmp_path):
+        train(FIX, folder=tmp_path)
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        with pytest.raises(ValueError, match="holds a finished masker of another run"):
+            train(CA).save(tmp_path)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+    def test_one_that_no_training_returned_is_refused(self, tmp_path):
+        trained = Trained(masker_for(tiny_classifier()), tiny_classifier(), FIX, {})
+        with pytest.raises(ValueError, match="origin=None: .*save one that train_masker or load_trained returned"):
+            trained.save(tmp_path / "folder")
+        assert not (tmp_path / "folder").exists()
+
+    def test_a_file_with_the_names_of_before_is_read(self, tmp_path):
+        trained = train(FIX, folder=tmp_path)
+        content = load_checkpoint(tmp_path / "masker.pt")
+        content["weights"] = {name.replace("head.", "draw."): value for name, value in content["weights"].items()}
+        content["config"]["share"] = content["config"].pop("areas")
+        del content["area"]
+        save_checkpoint(tmp_path / "masker.pt", content)
+        again = load_trained(tmp_path, tiny_classifier())
+        assert again.config == FIX and again.area == 0.5 and same(state(again.masker), state(trained.masker))
+
+    def test_it_moves_as_a_whole(self, device):
+        trained = train(FIX)
+        expected = trained(self.IMAGES)
+        assert trained.to(device) is trained
+        everything = [*trained.masker.state_dict().values(), *trained.classifier.state_dict().values()]
+        assert {value.device.type for value in everything} == {trained.classifier.mean.device.type} == {device.type}
+        masks = trained(self.IMAGES)
+        assert masks.device == self.IMAGES.device
+        torch.testing.assert_close(masks, expected, rtol=1e-3, atol=1e-3)
+        assert trained.to("cpu").classifier.mean.device.type == "cpu"
 
 
 def test_the_masker_s_weights_fit_the_layers(tmp_path):
@@ -704,7 +775,7 @@ class TestChoicesOfARun:
         trained = train(config, folder=tmp_path)
         images, targets = Squares(8, seed=1).batch(range(8)).images, torch.arange(8) % 4
         for again in (load_trained(tmp_path, tiny_classifier()), train(config, folder=tmp_path)):
-            assert again.config == config and again.history == trained.history and again.share == trained.share
+            assert again.config == config and again.history == trained.history and again.area == trained.area
             for asked in (None, targets):
                 assert torch.equal(again(images, asked), trained(images, asked))
 
@@ -747,11 +818,11 @@ class TestWhatTheyLearn:
     def test_another_share_is_another_mask(self):
         """Sixty steps suffice to learn how much was asked for, roughly."""
         config = dataclasses.replace(
-            SIZED, steps=60, batch_size=12, masker_lr=0.05, share=(0.0, 1.0), schedule="cosine"
+            SIZED, steps=60, batch_size=12, masker_lr=0.05, areas=(0.0, 1.0), schedule="cosine"
         )
         trained = train(config)
-        assert trained.share == 0.5 and "budget" in trained.history
-        small, half, large = (dataclasses.replace(trained, share=share)(self.IMAGES) for share in (0.1, 0.5, 0.9))
+        assert trained.area == 0.5 and "budget" in trained.history
+        small, half, large = (dataclasses.replace(trained, area=each)(self.IMAGES) for each in (0.1, 0.5, 0.9))
         assert torch.equal(half, trained(self.IMAGES))
         areas = [area(masks).mean().item() for masks in (small, half, large)]
         assert areas[0] + 0.15 < areas[1] < areas[2] - 0.15

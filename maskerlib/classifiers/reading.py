@@ -25,8 +25,7 @@ _TOUCHED = ((0.1, 0.2), (0.45, 0.8), (0.5, 0.3), (0.75, 0.6), (0.9, 0.1))
 
 
 class LayerReading(nn.Module):
-    """A network whose layers can be read; see `maskerlib.classifiers.classifier.Classifier`, which says what the attributes
-    are."""
+    """A network whose layers can be read; `maskerlib.classifiers.classifier.Classifier` says what the attributes are."""
 
     network: nn.Module
     name: str
@@ -72,7 +71,7 @@ class LayerReading(nn.Module):
 
     def module(self, layer: str) -> nn.Module:
         """The module called `layer`, whatever the network is wrapped in. Raises ValueError, with near names, for none."""
-        known = parts(dict(unwrapped(self.network).named_modules()))
+        known: dict[str, nn.Module] = parts(dict(unwrapped(self.network).named_modules()))
         if layer not in known or not layer:
             suggested = self.layers or difflib.get_close_matches(str(layer), known, n=3) or outline(known)
             raise ValueError(f"layer {layer!r} is not in {self.name}; it suggests {', '.join(suggested)}")
@@ -81,14 +80,14 @@ class LayerReading(nn.Module):
     def outputs(self, images: Tensor, layers: Sequence[str] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """One forward pass: the logits (B, C), and what `layers` return, as it is and with its graph.
 
-        `as_maps` makes maps of the outputs. Raises RuntimeError when a layer's output is overwritten in place by the module after
-        it, is no tensor, or when the layer did not run.
+        `as_maps` makes maps of the outputs. Raises RuntimeError when a layer's output is overwritten in place by the module
+        after it, is no tensor, or when the layer did not run.
         """
         names = self.layers if layers is None else tuple(layers)
         seen: dict[str, Tensor] = {}
         versions: dict[str, int] = {}
 
-        def remember(name: str):
+        def remember(name: str) -> Callable[[nn.Module, object, object], None]:
             def hook(module: nn.Module, inputs: object, output: object) -> None:
                 try:
                     seen[name] = first_tensor(output, "last_hidden_state")
@@ -193,7 +192,8 @@ class LayerReading(nn.Module):
         Raises RuntimeError as `outputs` and `as_maps` do.
         """
         logits, seen = self.outputs(images)
-        maps = {name: self.as_maps(name, output.detach(), images.shape[-2:]) for name, output in seen.items()}
+        height, width = images.shape[-2:]
+        maps = {name: self.as_maps(name, output.detach(), (height, width)) for name, output in seen.items()}
         half = self.dtype in (torch.half, torch.bfloat16)
         return logits, {name: each.float() if half else each for name, each in maps.items()}
 

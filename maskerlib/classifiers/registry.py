@@ -1,19 +1,24 @@
-"""Classifiers by name. A new one is a module with an `ENTRY`, and its line here.
+"""Classifiers by name. A new one is a module with an `ENTRY` (`maskerlib.classifiers.entry`), and its line here.
 
 Each gives a `Classifier` whose `layers` are points of rising depth, five where the network has so many resolutions, as in the
 paper: the stem and four stages.
+
+    >>> list(CLASSIFIERS)
+    ['efficientnet-lite0', 'scenes', 'torchvision:NAME', 'timm:NAME']
 """
 
 import os
 from collections.abc import Sequence
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.running.registry import Entry, Registry
+from maskerlib.classifiers.entry import ClassifierEntry
+from maskerlib.running.registry import Registry
 
 __all__ = ["CLASSIFIERS", "classifier_named"]
 
-CLASSIFIERS: Registry[Entry] = Registry(
+CLASSIFIERS = Registry(
     "classifier",
+    ClassifierEntry,
     "maskerlib.classifiers",
     [
         "efficientnet_lite0",
@@ -22,7 +27,7 @@ CLASSIFIERS: Registry[Entry] = Registry(
         "timm_networks",
     ],
 )
-"""Every classifier that can be asked for by name; `make(*told, weights=, class_names=, layers=, seed=)` gives it in eval mode."""
+"""Every classifier that can be asked for by name; in brief, what comes with the package and two families."""
 
 
 def classifier_named(
@@ -37,12 +42,11 @@ def classifier_named(
 
     Args:
         name: one of `CLASSIFIERS`: "efficientnet-lite0", "scenes", "torchvision:resnet50", "timm:vit_tiny_patch16_224", ...
-        weights: the path of a state dict (for "scenes" also of a `classifier.pt` that training left). For torchvision and timm
-            also the name of a weight set, which the library downloads ("DEFAULT" of torchvision, "pretrained" of timm). None:
-            the weights that come with the first two; of torchvision and timm random ones from `seed`, and the classifier's name
-            says so.
+        weights: the path of a state dict, or of a `classifier.pt` that training left. For torchvision and timm also the name of
+            a weight set, which the library downloads ("DEFAULT" of torchvision, "pretrained" of timm). None: the weights that
+            come with the first two; of torchvision and timm random ones from `seed`, and the classifier's name says so.
         class_names: one name a class; None means those that belong to the weights.
-        layers: names of layers; None means those that are known to be good, or `maskerlib.classifiers.candidates.suggest_layers`.
+        layers: names of layers; None means those known to be good, or of `maskerlib.classifiers.candidates.suggest_layers`.
 
     Raises ValueError for an unknown name, class or file that does not fit; ImportError where timm is missing; FileNotFoundError
     for a path that is not there; OSError where weights cannot be downloaded.

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.classifiers.weights import restore_weights
+from maskerlib.classifiers.entry import ClassifierEntry
+from maskerlib.classifiers.weights import load_weights, restore_weights
 from maskerlib.data.scenes.glyphs import CLASSES
 from maskerlib.running.files import load_checkpoint
-from maskerlib.running.registry import Entry
 
 __all__ = ["ENTRY", "SceneResNet", "packed_classifier", "scene_classifier", "scene_resnet"]
 
@@ -33,7 +33,8 @@ class _BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
-        return self.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        z: Tensor = self.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
+        return z
 
 
 class SceneResNet(nn.Module):
@@ -58,7 +59,8 @@ class SceneResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for stage in (self.stem, self.stage1, self.stage2, self.stage3, self.stage4):
             x = stage(x)
-        return self.head(x.mean(dim=(2, 3)))
+        logits: Tensor = self.head(x.mean(dim=(2, 3)))
+        return logits
 
 
 def scene_resnet(class_names: Sequence[str], *, size: int = 96, seed: int = 0) -> Classifier:
@@ -100,16 +102,11 @@ def _asked_for(
         if class_names is not None and tuple(class_names) != tuple(CLASSES):
             raise ValueError("the weights of 'scenes' have classes of their own; leave class_names out, or give other weights")
         return scene_classifier().reading(layers)
-    classifier = scene_resnet(tuple(CLASSES) if class_names is None else tuple(class_names))
-    state = load_checkpoint(weights)
-    state = state.get("weights", state)
-    try:
-        classifier.load_state_dict(state) if "mean" in state else classifier.network.load_state_dict(state)
-    except RuntimeError as error:
-        raise ValueError(f"{weights} does not fit SceneResNet: {str(error).splitlines()[-1].strip()[:200]}") from None
-    return classifier.eval().reading(layers)
+    classifier = scene_resnet(tuple(CLASSES) if class_names is None else tuple(class_names)).eval().reading(layers)
+    load_weights(classifier, weights)
+    return classifier
 
 
-ENTRY = Entry(
+ENTRY = ClassifierEntry(
     "scenes", "the small ResNet of the notebooks, 16 classes of drawn scenes; its weights come with maskerlib", _asked_for
 )

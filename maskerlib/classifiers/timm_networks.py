@@ -7,10 +7,11 @@ from types import ModuleType
 from typing import Any
 
 from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.entry import ClassifierEntry
 from maskerlib.classifiers.libraries import as_classifier, check_path, imagenet_class_names, made, names_for, near_ones
-from maskerlib.classifiers.weights import load_weights, optional_module
+from maskerlib.classifiers.weights import load_weights
 from maskerlib.data.indices import as_size
-from maskerlib.running.registry import Entry
+from maskerlib.running.extras import optional_module
 
 __all__ = ["ENTRY", "from_timm"]
 
@@ -29,14 +30,14 @@ def from_timm(
     Args:
         name: of the architecture, with the name of a weight set behind a dot or without; as in `timm.list_models()`.
         weights: None for random weights from `seed`; "pretrained" for those that the name means, or the name of a weight set
-            such as "fb_in1k" (downloaded by timm); or the path of a state dict (.pth or .safetensors).
+            such as "fb_in1k" (downloaded by timm); or the path of a state dict (.pth or .safetensors) or of a `classifier.pt`.
         class_names: one name a class; None means those of the data set that the network was published for.
         layers: names; None means `suggest_layers`.
         options: passed to `timm.create_model`, such as `img_size=112`.
 
     Raises ImportError where timm is missing, and else as `from_torchvision`; ValueError for a network without classes, too.
     """
-    timm = optional_module("timm")
+    timm = optional_module("timm", "timm")
     architecture, _, tag = name.partition(".")
     known = timm.list_models()
     if architecture not in known:
@@ -61,13 +62,14 @@ def from_timm(
         options = {"num_classes": len(names) or count, **options}
     make = partial(timm.create_model, full, pretrained=chosen is not None, **options)
     network = made(make, seed, weights if chosen is not None else None, f"timm's {full}")
-    if weights is not None and chosen is None:
-        load_weights(network, weights)
     data = timm.data.resolve_model_data_config(network)
     size = as_size(options.get("img_size", data["input_size"][1:]))
     channels = options.get("in_chans", data["input_size"][0])
     mean, std = (each if len(each) == channels else (sum(each) / len(each),) * channels for each in (data["mean"], data["std"]))
-    return as_classifier(network, name, weights, layers, mean=mean, std=std, class_names=names, size=size)
+    classifier = as_classifier(network, name, weights, layers, mean=mean, std=std, class_names=names, size=size)
+    if weights is not None and chosen is None:
+        load_weights(classifier, weights)
+    return classifier
 
 
 def _timm_class_names(timm: ModuleType, count: int) -> tuple[str, ...]:
@@ -80,4 +82,4 @@ def _timm_class_names(timm: ModuleType, count: int) -> tuple[str, ...]:
 
 
 _SAYS = "any network of timm, such as timm:vit_tiny_patch16_224; needs pip install 'maskerlib[timm]'"
-ENTRY = Entry("timm:NAME", _SAYS, from_timm)
+ENTRY = ClassifierEntry("timm:NAME", _SAYS, from_timm, example="vit_tiny_patch16_224")

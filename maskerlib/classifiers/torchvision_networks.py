@@ -8,11 +8,11 @@ from typing import Any
 import torchvision
 
 from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.entry import ClassifierEntry
 from maskerlib.classifiers.libraries import as_classifier, check_path, imagenet_class_names, made, names_for, near_ones
 from maskerlib.classifiers.weights import load_weights
-from maskerlib.running.registry import Entry
 
-__all__ = ["ENTRY", "from_torchvision", "torchvision_resnet"]
+__all__ = ["ENTRY", "from_torchvision"]
 
 
 def from_torchvision(
@@ -31,7 +31,7 @@ def from_torchvision(
     Args:
         name: of the function in `torchvision.models`.
         weights: None for random weights from `seed`; the name of a weight set such as "IMAGENET1K_V2" or "DEFAULT" (downloaded
-            by torchvision); or the path of a state dict, loaded with `weights_only=True`.
+            by torchvision); or the path of a state dict or of a `classifier.pt`, loaded with `weights_only=True`.
         class_names: one name a class; None means those of the weight set, or the 1000 of ImageNet.
         layers: names; None means `suggest_layers`.
         options: passed to `torchvision.models.get_model`, such as `image_size=112` of a vision transformer.
@@ -53,31 +53,14 @@ def from_torchvision(
         options = {"num_classes": len(names), **left_open, **options}
     make = partial(torchvision.models.get_model, name, weights=chosen, **options)
     network = made(make, seed, weights if chosen else None, f"torchvision's {name}")
-    if weights is not None and chosen is None:
-        load_weights(network, weights)
     preset = published.transforms()
     side = getattr(network, "image_size", preset.crop_size[0])  # a vision transformer takes one size alone
-    return as_classifier(network, name, weights, layers, mean=preset.mean, std=preset.std, class_names=names, size=(side, side))
+    told = {"mean": preset.mean, "std": preset.std, "class_names": names, "size": (side, side)}
+    classifier = as_classifier(network, name, weights, layers, **told)
+    if weights is not None and chosen is None:
+        load_weights(classifier, weights)
+    return classifier
 
 
-def torchvision_resnet(
-    variant: str = "resnet50", *, weights: str | None = None, class_names: Sequence[str] | None = None, seed: int = 0
-) -> Classifier:
-    """Any torchvision ResNet ("resnet18" ... "wide_resnet101_2", "resnext50_32x4d"), in eval mode.
-
-    Args:
-        variant: the name of the function in `torchvision.models`.
-        weights: None for random weights from `seed`; the name of a torchvision weight set such as "IMAGENET1K_V2"
-            (downloaded by torchvision); or the path of a state dict, loaded with `weights_only=True`.
-        class_names: one name a class; None means the 1000 ImageNet classes.
-
-    Raises ValueError for an unknown variant (the message lists them) or a weight file that does not fit.
-    """
-    known = [name for name in torchvision.models.list_models(module=torchvision.models) if "resne" in name]
-    if variant not in known:
-        raise ValueError(f"torchvision has no {variant!r}; choose one of {', '.join(known)}")
-    layers = ("maxpool", "layer1", "layer2", "layer3", "layer4")
-    return from_torchvision(variant, weights=weights, class_names=class_names, layers=layers, seed=seed)
-
-
-ENTRY = Entry("torchvision:NAME", "any classification network of torchvision, such as torchvision:resnet50", from_torchvision)
+_SAYS = "any classification network of torchvision, such as torchvision:resnet50"
+ENTRY = ClassifierEntry("torchvision:NAME", _SAYS, from_torchvision, example="resnet18")

@@ -1,36 +1,47 @@
 """Weights from files into networks, each refused by name where it does not fit."""
 
-import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from torch import nn
 
+from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.networks import load_state
 from maskerlib.running.checks import check_finite
+from maskerlib.running.extras import optional_module
 from maskerlib.running.files import load_checkpoint
 
-__all__ = ["load_weights", "optional_module", "restore_weights"]
+__all__ = ["load_weights", "restore_weights"]
 
 
-def load_weights(network: nn.Module, path: str | os.PathLike[str]) -> None:
-    """Load a state dict, weights only. Raises FileNotFoundError, or ValueError naming what does not fit."""
-    if os.fspath(path).endswith(".safetensors"):
-        reader = optional_module("safetensors.torch")
-        try:
-            state = reader.load_file(os.fspath(path))
-        except Exception as error:  # its own kind for a damaged file
-            raise ValueError(f"{path} is not a readable checkpoint ({error}); copy it again") from None
-    else:
-        state = load_checkpoint(path)
+def load_weights(classifier: Classifier, path: str | os.PathLike[str]) -> None:
+    """Load the weights in a file, .pt, .pth or .safetensors; never anything that runs code.
+
+    The file holds a state dict of the network, or of a classifier, as a `classifier.pt` that training left.
+
+    Raises FileNotFoundError, or ValueError naming the file where it is damaged or of another network.
+    """
+    state = _read(path)
+    state = state["weights"] if isinstance(state.get("weights"), Mapping) else state
+    whole = {"mean", "std"} <= state.keys()
     try:
-        network.load_state_dict(state)
+        (classifier if whole else classifier.network).load_state_dict(state)
     except RuntimeError as error:
-        lines = str(error).splitlines()
-        raise ValueError(f"{path} does not fit {type(network).__name__}: {lines[-1].strip()[:200]}") from None
+        reason = str(error).splitlines()[-1].strip()[:200]
+        raise ValueError(f"{path} does not fit {type(classifier.network).__name__}: {reason}") from None
+
+
+def _read(path: str | os.PathLike[str]) -> Mapping[str, Any]:
+    if not os.fspath(path).endswith(".safetensors"):
+        return load_checkpoint(path)
+    reader = optional_module("safetensors.torch", "timm")
+    try:
+        state: dict[str, Any] = reader.load_file(os.fspath(path))
+    except Exception as error:  # its own kind for a damaged file
+        raise ValueError(f"{path} is not a readable checkpoint ({error}); copy it again") from None
+    return state
 
 
 def restore_weights(module: nn.Module, saved: Mapping[str, Any], path: Path) -> None:
@@ -47,11 +58,3 @@ def restore_weights(module: nn.Module, saved: Mapping[str, Any], path: Path) -> 
             f"{path} does not hold the weights of this network ({type(error).__name__}: {reason}); copy it again, or delete it "
             "to start afresh"
         ) from None
-
-
-def optional_module(module: str) -> ModuleType:
-    """A module of the extra `timm`; ImportError, with the mend, where that is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ImportError(f"{module.partition('.')[0]} is not installed ({error}); pip install 'maskerlib[timm]'") from None

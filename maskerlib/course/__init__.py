@@ -1,9 +1,11 @@
 """What only the notebooks need: their setting up, their figures, their explorers, and the checkers of their exercises.
 
+Needs the extra `notebooks`. Imports the rooms before it.
+
     session              the profile, the device and the folders of one notebook
     grading              an answer goes in, a verdict and a hint come out
+    explorer_pictures    what the explorers show, as plain functions
     explorers            three widgets: of the mask, of the threshold, of the layers
-    explorer_pictures    what they show, as plain functions
     gradient_figures     maps that are asked twice, promises against outcomes
     mask_figures         masks remedy by remedy, and intervals of their success
     objective_figures    the terms of the objective, drawn
@@ -16,5 +18,9 @@
 
 The checkers of notebook 01 are in `exercises_01`, one function an exercise, and so on.
 """
+
+from maskerlib.running.extras import require_extra
+
+require_extra("notebooks", "ipywidgets")
 
 __all__: list[str] = []

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
+from matplotlib import color_sequences
 from matplotlib.figure import Figure
 
 from maskerlib import plots
@@ -28,7 +29,8 @@ def judges(drawn: Sequence[int | None], every: int) -> Figure:
     current = [step for step, judge in zip(steps, drawn, strict=True) if judge is None]
     axis.scatter(current, current, s=14, color="tab:blue", label="the current classifier", zorder=2)
     if members:
-        axis.scatter(*zip(*members, strict=True), s=14, color="tab:orange", label="a member of the pool", zorder=2)
+        drawn_at, taken_at = zip(*members, strict=True)
+        axis.scatter(drawn_at, taken_at, s=14, color="tab:orange", label="a member of the pool", zorder=2)
     axis.set_xlabel("step", fontsize=8)
     axis.set_ylabel("the judge's weights are of step", fontsize=8)
     axis.tick_params(labelsize=7)
@@ -46,7 +48,7 @@ def region_bars(panels: Mapping[str, Mapping[str, Mapping[str, Interval]]]) -> F
     for axis, (title, runs) in zip(axes[0], panels.items(), strict=True):
         regions = list(next(iter(runs.values())))
         width = 0.8 / len(regions)
-        for number, (region, colour) in enumerate(zip(regions, plt.get_cmap("Dark2").colors, strict=False)):
+        for number, (region, colour) in enumerate(zip(regions, color_sequences["Dark2"], strict=False)):
             at = [group + (number - (len(regions) - 1) / 2) * width for group in range(len(runs))]
             values, low, high = zip(*(values[region] for values in runs.values()), strict=True)
             below = [value - end for value, end in zip(values, low, strict=True)]

@@ -4,9 +4,10 @@
 `architecture_picture` draws that. No size, number of layers or name of a network is assumed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log, log2
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import torch
@@ -77,19 +78,19 @@ def read_architecture(masker: Masker, classifier: Classifier, image: Tensor | No
     inputs: dict[str | None, Tensor] = {}  # None: of the last convolution
     outputs: dict[str | None, Tensor] = {}
 
-    def note(name: str | None):
+    def note(name: str | None) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
             inputs[name], outputs[name] = arguments[0].detach(), output.detach()
 
         return hook
 
-    parts = {**dict(zip(masker.layers, masker.reduce, strict=True)), None: masker.draw}
+    parts: dict[str | None, nn.Module] = {**dict(zip(masker.layers, masker.reduce, strict=True)), None: masker.head}
     handles = [part.register_forward_hook(note(name)) for name, part in parts.items()]
     try:
         with torch.no_grad(), frozen(classifier), frozen(masker):
             answer, activations = classifier.activations(image[None].to(classifier.mean.device))
             logits = masker(activations)
-            mask = mask_from_logits(logits, image.shape[-2:])
+            mask = mask_from_logits(logits, (image.shape[1], image.shape[2]))
     finally:
         for handle in handles:
             handle.remove()
@@ -109,7 +110,7 @@ def read_architecture(masker: Masker, classifier: Classifier, image: Tensor | No
         classes=answer.shape[1],
         grid=tuple(logits.shape[-2:]),
         joined=tuple(joined.shape[1:]),
-        drawing=_words(masker.draw),
+        drawing=_words(masker.head),
         picture=image.cpu(),
         mask=mask[0, 0].cpu(),
     )
@@ -155,15 +156,15 @@ def architecture_picture(masker: Masker, classifier: Classifier, image: Tensor |
         last, feet[x] = half, top - half.height - 0.45
     _arrow(axes, (at[-2] + last.width + last.depth, top), (at[-1] - 0.42, top), _LINE)
     axes.text(at[-1], top, f"{whole.classes}\nclasses", ha="center", va="center", fontsize=9, color=_LINE)
-    title = {"fontsize": 10, "va": "top", "weight": "bold"}
+    title: dict[str, Any] = {"fontsize": 10, "va": "top", "weight": "bold"}
     axes.text(0.12, height - 0.1, f"{classifier.name}, {_count(classifier)} weights", color=_LINE, **title)
 
-    reads = [(x, stage) for x, stage in zip(at[1:], whole.stages, strict=False) if stage.reduced is not None]
-    for x, stage in reads:
-        half = block(x, middle, (stage.reduced[0], *whole.grid), stage.features, "", _MASKER)
+    reads = [(x, stage, reduced) for x, stage in zip(at[1:], whole.stages, strict=False) if (reduced := stage.reduced)]
+    for x, stage, reduced in reads:
+        half = block(x, middle, (reduced[0], *whole.grid), stage.features, "", _MASKER)
         end = middle + half.height + half.depth + 0.03
         _arrow(axes, (x, feet[x]), (x, end), _READ, dashed=True)
-        steps = [*stage.reduction, _resized(stage.reduced[1:], whole.grid)]
+        steps = [*stage.reduction, _resized(reduced[1:], whole.grid)]
         _label(axes, (x, (feet[x] + end) / 2 + 0.04), [line for line in steps if line])
         _arrow(axes, (x, middle - half.height - 0.28), (x, bottom + 0.2), _MASKER)
     left, right = reads[0][0] - 0.75, reads[-1][0] + 0.75
@@ -211,7 +212,8 @@ def _block(
         face = "white" if sheet == 0 else "#f4f4f4"
         axes.add_patch(Rectangle((x + by, y + by), columns, rows, facecolor=face, edgecolor=colour, linewidth=0.9))
     if picture is not None:
-        style = {"extent": (x, x + columns, y, y + rows), "cmap": "inferno", "interpolation": "nearest", "zorder": 1.5}
+        style: dict[str, Any] = {"extent": (x, x + columns, y, y + rows), "cmap": "inferno", "zorder": 1.5}
+        style["interpolation"] = "nearest"
         if picture.dim() == 3:  # an image or a mask, in [0, 1]; a mean over channels has a scale of its own
             picture, style = picture.clamp(0, 1).permute(1, 2, 0).squeeze(-1), style | {"vmin": 0, "vmax": 1}
         axes.imshow(picture.float().cpu().numpy(), **style)
@@ -243,7 +245,7 @@ def _resized(before: tuple[int, ...], after: tuple[int, ...]) -> str:
 
 def _arrow(axes: Axes, begin: tuple[float, float], end: tuple[float, float], colour: str, dashed: bool = False) -> None:
     style = (0, (3, 2)) if dashed else "solid"
-    kind = {"arrowstyle": "-|>", "mutation_scale": 9, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.3}
+    kind: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 9, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.3}
     axes.add_patch(FancyArrowPatch(begin, end, color=colour, linestyle=style, **kind))
 
 

@@ -185,6 +185,8 @@ def exercise_5(answer: Any) -> str | None:
 class _Linear(nn.Module):
     """Logits that are weighted sums of the pixels: every pixel matters by its place."""
 
+    weight: Tensor
+
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.register_buffer("weight", weight)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from maskerlib.course.grading import close, same
-from maskerlib.masking.objectives import entropy
+from maskerlib.masking.terms import entropy
 
 __all__ = ["exercise_1", "exercise_2", "exercise_3", "exercise_4", "exercise_5"]
 

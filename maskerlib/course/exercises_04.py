@@ -22,7 +22,7 @@ def exercise_1(answer: Any) -> str | None:
     if not callable(answer):
         return "a function is asked for, that takes the list of channels and the width"
     for channels, width in (([96, 192], 64), ([5], 3), ([7, 7, 20], 10)):
-        masker = Masker({f"layer {i}": count for i, count in enumerate(channels)}, grid="another", width=width)
+        masker = Masker({f"layer {i}": count for i, count in enumerate(channels)}, grid_layer="another", width=width)
         right = sum(weight.numel() for weight in masker.parameters())
         if close(given := answer(channels, width), right, 0.5):
             continue
@@ -138,7 +138,8 @@ class _Small(nn.Module):
         self.head = nn.Linear(6, 5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return 5 * self.head(self.stage(self.stem(x)).mean(dim=(2, 3)))
+        logits: Tensor = self.head(self.stage(self.stem(x)).mean(dim=(2, 3)))
+        return 5 * logits
 
 
 def exercise_5(answer: Any) -> str | None:
@@ -184,7 +185,7 @@ def _gradients(
     masker = copy.deepcopy(masker)
     with frozen(classifier):
         activations = classifier.activations(images)[1]
-        mask = mask_from_logits(masker(activations), images.shape[-2:])
+        mask = mask_from_logits(masker(activations), (images.shape[2], images.shape[3]))
         loss = F.cross_entropy(classifier(view(images, mask, classifier.mean)), labels)
         return list(torch.autograd.grad(loss, list(masker.parameters())))
 

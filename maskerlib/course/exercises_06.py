@@ -106,12 +106,13 @@ def exercise_4(answer: Any) -> str | None:
     """remember: (members, step, classifier, every) adds a copy of the classifier's state, {step: state}, when it is due."""
     if not callable(answer):
         return "a function is asked for, that takes the dict of members, the step, the classifier and the steps between snapshots"
-    network = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    linear, norm = nn.Linear(2, 3), nn.BatchNorm1d(3)
+    network = nn.Sequential(linear, norm)
     members: dict[int, Any] = {}
     for step in range(7):
         with torch.no_grad():
-            network[0].weight.fill_(step)
-            network[1].running_mean.fill_(step)
+            linear.weight.fill_(step)
+            norm.get_buffer("running_mean").fill_(step)
         answer(members, step, network, 3)
     if not members:
         return "no member was kept: the dict that is passed in should be added to"
@@ -191,4 +192,5 @@ class _Toy(nn.Module):
         self.register_buffer("mean", torch.tensor([0.2, 0.4, 0.6]).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(images.flatten(1))
+        logits: Tensor = self.head(images.flatten(1))
+        return logits

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 
 from maskerlib.course.grading import close, same
-from maskerlib.masking.objectives import MASKED_OUT, Objective
+from maskerlib.masking.objectives import Objective
+from maskerlib.masking.terms import MASKED_OUT
 from maskerlib.metrics.per_image import f1
 from maskerlib.running.seeds import stream
 

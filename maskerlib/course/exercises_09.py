@@ -17,7 +17,7 @@ def exercise_1(answer: Any) -> str | None:
     if not callable(answer):
         return "a function is asked for, that takes a list of channels and the width"
     for channels, width in (([96, 192], 64), ([192], 64), ([1024, 2048], 64), ([32, 48, 96, 192], 16)):
-        masker = Masker({f"layer {number}": count for number, count in enumerate(channels)}, grid="none", width=width)
+        masker = Masker({f"layer {number}": count for number, count in enumerate(channels)}, grid_layer="none", width=width)
         right = sum(weight.numel() for weight in masker.parameters())
         given = answer(list(channels), width)
         if close(given, right, 0.5):

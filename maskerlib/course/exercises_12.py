@@ -61,7 +61,7 @@ def exercise_2(answer: Any) -> str | None:
         if not drawn[1] <= drawn[2] <= drawn[5]:
             return "five of each must keep those that one of each has: let the order decide, and nothing else"
         position = {int(index): place for place, index in enumerate(order)}
-        first = {min((index for index in range(24) if labels[index] == label), key=position.get) for label in range(4)}
+        first = {min((index for index in range(24) if labels[index] == label), key=position.__getitem__) for label in range(4)}
         if drawn[1] != first:
             return "another order must give another draw: in each class, who comes first in the order?"
     return None
@@ -86,7 +86,7 @@ def exercise_3(answer: Any) -> str | None:
         return None
     each = [_ridge(a, b, strength * rows) for a, b, rows in sums]
     mean = torch.stack(each).mean(dim=0)
-    by_rows = sum(rows * w for (_, _, rows), w in zip(sums, each, strict=True)) / len(x)
+    by_rows = torch.stack([rows * w for (_, _, rows), w in zip(sums, each, strict=True)]).sum(dim=0) / len(x)
     wrong: Mapping[str, tuple[Tensor, ...]] = {
         "a mean of weights is not the answer for all data: what is it that adds up?": (mean, by_rows),
         "as in the notebook lambda counts once for every row": (_ridge(x.T @ x, x.T @ t, strength),),
@@ -103,15 +103,16 @@ def exercise_3(answer: Any) -> str | None:
 
 
 def _ridge(gram: Tensor, moment: Tensor, added: float) -> Tensor:
-    return torch.linalg.solve(gram + added * torch.eye(len(gram)).double(), moment)
+    weights: Tensor = torch.linalg.solve(gram + added * torch.eye(len(gram)).double(), moment)
+    return weights
 
 
 def exercise_4(answer: Any) -> str | None:
     """What differs between two rows, given as parameters: (row, row) -> a set out of "scenes" and "steps"."""
     if not callable(answer):
         return "a function is asked for, that takes two dicts of parameters and returns a set"
-    full = {"train_images": 2048, "batch_size": 16, "steps": 320}
-    cases = (
+    full: dict[str, float] = {"train_images": 2048, "batch_size": 16, "steps": 320}
+    cases: tuple[tuple[dict[str, float], dict[str, float], set[str], str], ...] = (
         (full, full | {"per_class": 10}, {"scenes"}, ""),
         (full, full | {"passes": 1.0}, {"steps"}, ""),
         (full | {"passes": 1.0}, full | {"per_class": 10}, {"scenes", "steps"}, ""),

@@ -119,10 +119,11 @@ def _minus(sums: Sums) -> Sums:
 
 
 def _added(parts: list[Sums]) -> Sums:
-    gram, moment, rows = (sum(values) for values in zip(*parts, strict=True))
-    return gram, moment, rows
+    grams, moments, rows = zip(*parts, strict=True)
+    return torch.stack(grams).sum(dim=0), torch.stack(moments).sum(dim=0), sum(rows)
 
 
 def _ridge(sums: Sums, strength: float) -> Tensor:
     gram, moment, rows = sums
-    return torch.linalg.solve(gram + strength * rows * torch.eye(len(gram)).double(), moment)
+    weights: Tensor = torch.linalg.solve(gram + strength * rows * torch.eye(len(gram)).double(), moment)
+    return weights

@@ -1,6 +1,7 @@
 """The checkers of notebook 14, the claims. Each takes an answer; None when it is right, else one hint."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from scipy import stats
@@ -87,11 +88,11 @@ def exercise_4(answer: Any) -> str | None:
     if not callable(answer):
         return "a function is asked for, that takes a standard deviation and a gain and returns a whole number"
 
-    def smallest(factor, sd, gain, root=math.sqrt):
-        return next(n for n in range(2, 10_000) if factor(n) * sd / root(n) < gain)
+    def smallest(factor: Callable[[int], float], sd: float, gain: float) -> int:
+        return next(n for n in range(2, 10_000) if factor(n) * sd / math.sqrt(n) < gain)
 
-    def student(n):
-        return stats.t.ppf(0.975, n - 1)
+    def student(n: int) -> float:
+        return float(stats.t.ppf(0.975, n - 1))
 
     for sd, gain in ((0.02, 0.01), (0.01, 0.01), (0.01, 0.02), (0.03, 0.1)):
         given, right = answer(sd, gain), smallest(student, sd, gain)

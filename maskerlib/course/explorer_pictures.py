@@ -19,7 +19,7 @@ from maskerlib import plots
 from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.data.boxes import box_iou, component_boxes
 from maskerlib.masker.network import Masker
-from maskerlib.masker.training import Trained
+from maskerlib.masker.trained import Trained
 from maskerlib.masking.masks import mask_from_logits, masked_in, masked_out
 from maskerlib.masking.objectives import Objective
 from maskerlib.methods.optimise import optimise_mask
@@ -140,8 +140,8 @@ def contributions(masker: Masker, activations: Mapping[str, Tensor]) -> dict[str
     parts: dict[str, Tensor] = {}
     first = 0
     for layer, features in masker.features(activations).items():
-        weight = masker.draw.weight[:, first : first + features.shape[1]]
-        parts[layer] = F.conv2d(features, weight, padding=masker.draw.padding).float()
+        weight = masker.head.weight[:, first : first + features.shape[1]]
+        parts[layer] = F.conv2d(features, weight, padding=masker.head.padding).float()
         first += features.shape[1]
     return parts
 
@@ -158,7 +158,7 @@ def layer_picture(trained: Trained, image: Tensor, layer: str, channel: int | No
     with torch.no_grad(), frozen(classifier), frozen(masker):
         _, activations = classifier.activations(image[None].to(classifier.mean.device))
         parts = {name: part.cpu() for name, part in contributions(masker, activations).items()}
-        mask = mask_from_logits(masker(activations), image.shape[-2:])[0].cpu()
+        mask = mask_from_logits(masker(activations), (image.shape[1], image.shape[2]))[0].cpu()
     features = activations[layer][0].float().cpu()
     count, height, width = features.shape
     if channel is not None and not 0 <= channel < count:

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.course.explorer_pictures import layer_picture, mask_picture, threshold_picture
-from maskerlib.masker.training import Trained
+from maskerlib.masker.trained import Trained
 
 __all__ = ["Explorer", "layer_explorer", "mask_explorer", "threshold_explorer"]
 
 _LONG = {"description_width": "9em"}
 
 
-class Explorer(ipywidgets.VBox):
+class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """Controls above the picture that they decide.
 
     picture: takes the values of the controls by name and returns a figure; a ValueError becomes a line of text.
@@ -73,7 +73,7 @@ def mask_explorer(
     images: (B, 3, H, W) in [0, 1], with one name an image.
     """
 
-    def picture(photo: int, **weights: float) -> Figure:
+    def picture(photo: int, **weights: Any) -> Figure:
         return mask_picture(classifier, images[photo], steps=steps, seed=seed, **weights)
 
     def weight(text: str, value: float, most: float) -> ipywidgets.FloatSlider:

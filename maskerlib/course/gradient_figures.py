@@ -84,7 +84,7 @@ def opening(
 ) -> Figure:
     """`asked_twice` on the left, and on the right one panel of lines over a logarithmic axis."""
     figure = plt.figure(figsize=(8.4, 3.1), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[2.1, 1])
+    ((left, right),) = figure.subfigures(1, 2, width_ratios=[2.1, 1], squeeze=False)
     grid = left.subplots(len(questions), 1 + len(maps), squeeze=False)
     for row, (line, question) in enumerate(zip(grid, questions, strict=True)):
         _asked(line, image, maps, question, row)

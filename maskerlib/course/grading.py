@@ -41,6 +41,9 @@ def grade(number: str, answer: Any) -> Verdict:
 
     None is no answer yet. An answer that raises an error when it is tried is wrong, and the error is told. Raises
     ValueError for a number that no exercise has.
+
+    >>> grade("2.1", None)
+    ✗ 2.1: no answer yet
     """
     known = exercises(number.partition(".")[0])
     if number not in known:
@@ -72,7 +75,11 @@ def exercises(chapter: str | int) -> dict[str, Any]:
 
 
 def close(answer: Any, expected: float, tolerance: float) -> bool:
-    """Is the answer one number, of any numeric type, within `tolerance` of the one expected? False for NaN and bool."""
+    """Is the answer one number, of any numeric type, within `tolerance` of the one expected? False for NaN and bool.
+
+    >>> close(torch.tensor([0.5]), 0.5, 1e-6), close(True, 1.0, 1e-6)
+    (True, False)
+    """
     if isinstance(answer, bool | np.bool_):
         return False
     if isinstance(answer, Tensor | np.ndarray):
@@ -85,7 +92,11 @@ def close(answer: Any, expected: float, tolerance: float) -> bool:
 
 
 def same(answer: Any, expected: Tensor, tolerance: float = 1e-5) -> bool:
-    """Is the answer a tensor of the shape expected, with every value within `tolerance`? False for NaN."""
+    """Is the answer a tensor of the shape expected, with every value within `tolerance`? False for NaN.
+
+    >>> same(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0])), same(torch.tensor([1.0]), torch.tensor([1.0, 1.0]))
+    (True, False)
+    """
     if not isinstance(answer, Tensor) or answer.shape != expected.shape:
         return False
     return torch.allclose(answer.detach().double().cpu(), expected.double().cpu(), rtol=0, atol=tolerance)

@@ -48,7 +48,11 @@ def to_plane(probabilities: Tensor) -> Tensor:
 
 
 def simplex_grid(cells: int, margin: float = 0.0) -> Tensor:
-    """An even grid of (cells + 1)(cells + 2) / 2 predictions (N, 3), each probability `margin` or more, in [0, 1/3)."""
+    """An even grid of (cells + 1)(cells + 2) / 2 predictions (N, 3), each probability `margin` or more, in [0, 1/3).
+
+    >>> simplex_grid(1, margin=0.25).tolist()
+    [[0.25, 0.25, 0.5], [0.25, 0.5, 0.25], [0.5, 0.25, 0.25]]
+    """
     steps = [(i, j, cells - i - j) for i in range(cells + 1) for j in range(cells + 1 - i)]
     return margin + (1 - 3 * margin) * torch.tensor(steps, dtype=torch.float64) / cells
 
@@ -188,7 +192,7 @@ def summary_figure(
 ) -> Figure:
     """Top: losses on the triangle, and the arguments of `optimum_figure`. Bottom: images and their masks, one row an image."""
     figure = plt.figure(figsize=(9.6, 2.6 + 1.3 * len(images)), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[2.6, 1.3 * len(images)])
+    (top,), (bottom,) = figure.subfigures(2, 1, height_ratios=[2.6, 1.3 * len(images)], squeeze=False)
     axes = top.subplots(1, len(losses) + 1, width_ratios=[1] * len(losses) + [1.5])
     for axis, (name, loss) in zip(axes, losses.items(), strict=False):
         _simplex(axis, name, loss)
@@ -213,7 +217,8 @@ def _triangle(axis: Axes) -> None:
 
 def _simplex(axis: Axes, name: str, loss: Loss) -> None:
     fine = simplex_grid(60, 0.004)
-    axis.tricontourf(*to_plane(fine).T, loss(fine.log()).detach(), levels=14, cmap="viridis")
+    x, y = to_plane(fine).T
+    axis.tricontourf(x.numpy(), y.numpy(), loss(fine.log()).detach().numpy(), levels=14, cmap="viridis")
     coarse = simplex_grid(9, 0.05)
     direction, length = descent(loss, coarse)
     x, y = to_plane(coarse).T

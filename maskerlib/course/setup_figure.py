@@ -1,6 +1,7 @@
 """The training setup as a picture, with what one image really makes of it (what figure 1A of Phang et al., 2020, shows)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
@@ -9,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from torch import Tensor
 
-from maskerlib.masker.training import Trained
+from maskerlib.masker.trained import Trained
 from maskerlib.masking.infills import mean_colour
 from maskerlib.masking.masks import area, masked_in, masked_out
-from maskerlib.masking.objectives import entropy
+from maskerlib.masking.terms import entropy
 
 __all__ = ["OneImage", "follow", "setup_picture"]
 
@@ -52,10 +53,10 @@ def follow(trained: Trained, image: Tensor, label: int) -> OneImage:
     hidden = mean_colour(images, network.mean)
     views = torch.cat([images, masked_in(images, mask, hidden), masked_out(images, mask, hidden)])
     logits = network(views)
-    right = logits.softmax(dim=1)[:, label].tolist()
+    whole, kept, left = logits.softmax(dim=1)[:, label].tolist()
     loss = -float(logits.log_softmax(dim=1)[1, label])
     views, mask = views.cpu(), mask.cpu()
-    return OneImage(image.cpu(), mask[0], views[1], views[2], *right, loss, float(entropy(logits)[2]))
+    return OneImage(image.cpu(), mask[0], views[1], views[2], whole, kept, left, loss, float(entropy(logits)[2]))
 
 
 def setup_picture(trained: Trained, image: Tensor, label: int) -> Figure:
@@ -95,7 +96,7 @@ def setup_picture(trained: Trained, image: Tensor, label: int) -> Figure:
 
 def _picture(axes: Axes, centre: tuple[float, float], picture: Tensor, text: str, side: float = 1.05) -> None:
     x, y = centre
-    style = {"cmap": "inferno", "vmin": 0, "vmax": 1} if picture.shape[0] == 1 else {}
+    style: dict[str, Any] = {"cmap": "inferno", "vmin": 0, "vmax": 1} if picture.shape[0] == 1 else {}
     shown = picture.clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
     axes.imshow(shown, extent=(x - side / 2, x + side / 2, y - side / 2, y + side / 2), zorder=2, **style)
     axes.text(x, y - side / 2 - 0.06, text, fontsize=8, ha="center", va="top")
@@ -109,5 +110,6 @@ def _box(axes: Axes, centre: tuple[float, float], text: str, colour: str, width:
 
 
 def _arrow(axes: Axes, begin: tuple[float, float], end: tuple[float, float], *, dashed: bool = False) -> None:
-    kind = {"arrowstyle": "-|>", "mutation_scale": 9, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.2, "color": "#555555"}
-    axes.add_patch(FancyArrowPatch(begin, end, linestyle=(0, (3, 2)) if dashed else "solid", **kind))
+    kind: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 9, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.2}
+    style = (0, (3, 2)) if dashed else "solid"
+    axes.add_patch(FancyArrowPatch(begin, end, color="#555555", linestyle=style, **kind))

@@ -16,7 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maskerlib.data.samples import Batch, Sample, Source, batches, check_index
+from maskerlib.data.boxes import mask_box
+from maskerlib.data.indices import as_indices, check_index
+from maskerlib.data.samples import Batch, Sample, Source, batches
+from maskerlib.running.checks import between, check_value, one_of, whole
 from maskerlib.running.seeds import stream
 
 __all__ = ["ANSWERS", "CARRIES", "Marked", "draw_mark", "mask_by_region"]
@@ -40,8 +43,7 @@ def draw_mark(label: int, side: int = 16) -> Tensor:
     count = len(_FIRST) * len(_SECOND)
     if not 0 <= label < count:
         raise ValueError(f"label {label} has no mark; there are {count}, for labels 0 to {count - 1}")
-    if side < 4:
-        raise ValueError(f"side={side}: two stripes need 4 pixels or more")
+    check_value("side", side, whole(4))  # two stripes
     first, second = divmod(label, len(_SECOND))
     row = torch.arange(side)[:, None] // 2 % 2
     stripes = torch.tensor([_SECOND[second], _FIRST[first]])[row.expand(side, side)]
@@ -81,14 +83,11 @@ class Marked(Source):
         margin: int = 4,
         seed: int = 0,
     ) -> None:
-        if not 0 <= probability <= 1:
-            raise ValueError(f"probability={probability}: expected a chance from 0 to 1")
-        for name, value, known in (("carries", carries, CARRIES), ("answer", answer, ANSWERS)):
-            if value not in known:
-                raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(known)}")
-        if margin < 0 or not 4 <= side <= min(scenes.size):
-            most = min(scenes.size)
-            raise ValueError(f"side={side}, margin={margin}: expected a side of 4 to {most} pixels, a margin of 0 or more")
+        check_value("probability", probability, between(0, 1))
+        check_value("carries", carries, one_of(CARRIES))
+        check_value("answer", answer, one_of(ANSWERS))
+        check_value("side", side, whole(4, min(scenes.size)))
+        check_value("margin", margin, whole(0))
         if not scenes.class_names or bool((scenes.labels < 0).any()):
             raise ValueError("a mark stands for a class, so every image needs a label; give a labelled source")
         self.scenes, self.side = scenes, side
@@ -120,12 +119,14 @@ class Marked(Source):
 
     def __getitem__(self, index: int) -> Sample:
         batch = self.batch([check_index(index, len(self))])
-        return Sample(batch.images[0], int(batch.labels[0]), batch.boxes[0], batch.masks[0], batch.names[0])
+        mask = None if batch.masks is None else batch.masks[0]
+        return Sample(batch.images[0], int(batch.labels[0]), batch.boxes[0], mask, batch.names[0])
 
     def batch(self, indices: Sequence[int] | Tensor) -> Batch:
         """The marked images at `indices`, gathered at once."""
-        rows = [check_index(int(index), len(self)) for index in indices]
+        rows = as_indices(indices, len(self))
         batch = self.scenes.batch(rows)
+        assert batch.masks is not None  # each image was found to have one at the start
         images, masks, boxes = batch.images.clone(), batch.masks.clone(), list(batch.boxes)
         for at, row in enumerate(rows):
             if self.mark_labels[row] < 0:
@@ -134,12 +135,12 @@ class Marked(Source):
             images[at, :, y0:y1, x0:x1] = self._marks[self.mark_labels[row]]
             if masks[at, y0:y1, x0:x1].any():
                 masks[at, y0:y1, x0:x1] = False
-                boxes[at] = _box(masks[at])
+                boxes[at] = mask_box(masks[at])
         return Batch(images, self.labels[rows], tuple(boxes), masks, batch.names)
 
     def mark_masks(self, indices: Sequence[int] | Tensor) -> Tensor:
         """(B, H, W) bool: the pixels of the mark of each image at `indices`; none where there is no mark."""
-        rows = [check_index(int(index), len(self)) for index in indices]
+        rows = as_indices(indices, len(self))
         masks = torch.zeros(len(rows), *self.size, dtype=torch.bool)
         for mask, (x0, y0, x1, y1) in zip(masks, self.mark_boxes[rows].int().tolist(), strict=True):
             mask[y0:y1, x0:x1] = True
@@ -158,14 +159,6 @@ def _places(objects: Tensor, side: int, margin: int, draws: Tensor) -> Tensor:
     wanted = (draws * count).long().clamp(max=count - 1) + 1  # the n-th of the best places, in reading order
     place = (best.cumsum(dim=1) == wanted[:, None]).int().argmax(dim=1)
     return torch.stack([place % near.shape[2], place // near.shape[2]], dim=1)
-
-
-def _box(mask: Tensor) -> Tensor:
-    """(1, 4) float32, the half-open box of a mask (H, W); (0, 4) for an empty one."""
-    rows, columns = mask.any(dim=1).nonzero()[:, 0], mask.any(dim=0).nonzero()[:, 0]
-    if not len(rows):
-        return torch.zeros(0, 4)
-    return torch.tensor([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], dtype=torch.float32)
 
 
 def mask_by_region(masks: Tensor, regions: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,12 +3,14 @@
     indices             positions and sizes that a source can be asked for
     augment             random crops and flips of a batch
     samples             the one form that every data source takes
-    boxes               their size, how well two agree, what they cover
+    entry               what a source says of itself to be asked for by name
+    boxes               around a mask; their size, how well two agree, what they cover
     files               reading files: images, masks, boxes, folders
     folder              the reader's own labelled images
     photos              photographs without labels
     torchvision_source  a data set of torchvision as a source
     scenes              the embedded data set: objects drawn into photographs
+    registry            sources by name
 """
 
 __all__: list[str] = []

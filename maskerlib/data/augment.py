@@ -5,12 +5,13 @@ already of one size, `Crops.window` says which pixels of a file they mean.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from maskerlib.running.checks import above, check_value, rising
 
 __all__ = ["Crops", "apply_crops", "draw_crops", "random_crop_flip"]
 
@@ -73,25 +74,18 @@ def draw_crops(
         ratio: largest stretch of the sides, width to height or height to width.
 
     ValueError when `scale` is no pair of shares or `ratio` is below 1.
+
+    >>> crops = draw_crops(2, torch.Generator().manual_seed(0), scale=(0.25, 0.25), ratio=1)
+    >>> [x1 - x0 for x0, y0, x1, y1 in (crops.window(index, 80, 80) for index in range(2))]
+    [40, 40]
     """
-    smallest, largest = _pair(scale)
-    if not 0 < smallest <= largest <= 1:
-        raise ValueError(f"crop scale {scale} must satisfy 0 < smallest <= largest <= 1")
-    if not 1 <= ratio < math.inf:
-        raise ValueError(f"crop ratio {ratio} must be 1 or more: the longer side over the shorter")
+    check_value("scale", scale, rising())
+    check_value("ratio", ratio, above(1, included=True))
+    smallest, largest = map(float, scale)
     draws = torch.rand(5, count, generator=generator)
     share = smallest + (largest - smallest) * draws[0]
     aspect = torch.exp((2 * draws[1] - 1) * math.log(ratio))
     return Crops((smallest, largest), share, aspect, draws[2], draws[3], draws[4] < 0.5)
-
-
-def _pair(scale: Sequence[float]) -> tuple[float, float]:
-    """The two numbers of `scale`; ValueError when it is anything else."""
-    try:
-        smallest, largest = scale
-        return float(smallest), float(largest)
-    except (TypeError, ValueError):
-        raise ValueError(f"crop scale {scale!r} must be a pair of shares, such as (0.08, 1)") from None
 
 
 def apply_crops(images: Tensor, crops: Crops) -> Tensor:

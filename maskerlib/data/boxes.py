@@ -1,4 +1,4 @@
-"""Boxes: their size, how well two agree, and what they cover.
+"""Boxes: around a mask, their size, how well two agree, and what they cover.
 
 A box is x0, y0, x1, y1 in pixels, half-open: it covers columns x0 ... x1 - 1 and rows y0 ... y1 - 1, so its width is x1 - x0
 and the box of the whole image is 0, 0, W, H. The empty box is 0, 0, 0, 0: area 0, and IoU 0 with everything, itself included.
@@ -12,11 +12,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["box_area", "box_coverage", "box_iou", "clip_boxes", "component_boxes", "pad_boxes"]
+__all__ = ["box_area", "box_coverage", "box_iou", "clip_boxes", "component_boxes", "mask_box", "pad_boxes"]
 
 
 def component_boxes(binary: Tensor) -> Tensor:
-    """(B, 4) float32: the smallest box around all pixels of each set (B, 1, H, W) bool; empty if none."""
+    """The smallest box around all True pixels of each set (B, 1, H, W) bool: (B, 4) float32, empty where there are none.
+
+    >>> component_boxes(torch.eye(3).bool()[None, None]).tolist()
+    [[0.0, 0.0, 3.0, 3.0]]
+    """
     height, width = binary.shape[-2:]
     x0, x1 = _ends(binary.any(dim=2)[:, 0], width)
     y0, y1 = _ends(binary.any(dim=3)[:, 0], height)
@@ -31,6 +35,16 @@ def _ends(line: Tensor, length: int) -> tuple[Tensor, Tensor]:
     return torch.where(past > 0, first, 0), past
 
 
+def mask_box(mask: Tensor) -> Tensor:
+    """The smallest box around the True pixels of one mask (H, W) bool: (1, 4) float32, or (0, 4) where there are none.
+
+    >>> mask_box(torch.tensor([[False, True, True], [False, False, False]])).tolist()
+    [[1.0, 0.0, 3.0, 1.0]]
+    """
+    box = component_boxes(mask[None, None])
+    return box[box_area(box) > 0]
+
+
 def box_area(boxes: Tensor) -> Tensor:
     """Pixels covered by each box: (..., 4) -> (...); 0 for the empty box and for sides of negative length."""
     return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(dim=-1)
@@ -40,6 +54,9 @@ def box_iou(first: Tensor, second: Tensor) -> Tensor:
     """Intersection over union of boxes, in [0, 1]: shapes (..., 4) and (..., 4), broadcast, -> (...).
 
     All pairs of (N, 4) and (M, 4) are `box_iou(first[:, None], second)`. 0 where either box is empty.
+
+    >>> box_iou(torch.tensor([0, 0, 2, 2]), torch.tensor([[0, 0, 2, 2], [1, 0, 3, 2], [2, 0, 4, 2]])).tolist()
+    [1.0, 0.3333333432674408, 0.0]
     """
     corner = torch.maximum(first[..., :2], second[..., :2])
     opposite = torch.minimum(first[..., 2:], second[..., 2:])
@@ -87,12 +104,15 @@ def pad_boxes(
 
 
 def box_coverage(boxes: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """How much of each row and column a box covers: boxes (..., 4), size (H, W) -> rows (..., H), columns
-    (..., W) in [0, 1].
+    """How much of each row and column a box covers, in [0, 1]: boxes (..., 4), size (H, W) -> rows (..., H), columns (..., W).
 
     The box as an image is the outer product rows[..., :, None] * columns[..., None, :], with fractions at
     edges that lie between pixels (annotations that were resized have such edges). Its sum is the area of the
     box inside the image.
+
+    >>> rows, columns = box_coverage(torch.tensor([0.5, 1.0, 2.0, 3.0]), (3, 4))
+    >>> rows.tolist(), columns.tolist()
+    ([0.0, 1.0, 1.0], [0.5, 1.0, 0.0, 0.0])
     """
     covered = []
     for axis, length in ((1, size[0]), (0, size[1])):

@@ -17,18 +17,22 @@ from pathlib import Path
 from unicodedata import normalize
 
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from maskerlib.data.boxes import mask_box
+from maskerlib.data.entry import SourceEntry
 from maskerlib.data.files.box_table import BoxTable, Extent, read_boxes
 from maskerlib.data.files.images import check_channels, read_image, stored_size
 from maskerlib.data.files.layout import read_layout
-from maskerlib.data.files.masks import NotTwoValued, check_values, mask_box, read_mask
+from maskerlib.data.files.masks import NotTwoValued, check_values, read_mask
 from maskerlib.data.files.source import FileSource
 from maskerlib.data.indices import as_size
 from maskerlib.data.samples import Sample
+from maskerlib.running.checks import check_value, one_of
 
-__all__ = ["Folder"]
+__all__ = ["ENTRY", "Folder"]
 
 
 class Folder(FileSource):
@@ -63,8 +67,7 @@ class Folder(FileSource):
         on_corrupt: str = "raise",
         progress: bool = False,
     ):
-        if on_corrupt not in ("raise", "skip"):
-            raise ValueError(f"on_corrupt={on_corrupt!r}: expected 'raise' or 'skip'")
+        check_value("on_corrupt", on_corrupt, one_of(("raise", "skip")))
         self.root = Path(root)
         self.size = as_size(size)
         self.channels = check_channels(channels)
@@ -91,7 +94,7 @@ class Folder(FileSource):
                     raise
                 self.skipped_files += (path,)
                 continue
-            if mask_image is not None:
+            if mask is not None and mask_image is not None:
                 self._check_mask(mask, mask_image, height, width)
             extents[self._key(path)] = Extent(height, width, stored_size(path) != (height, width))
             self._files.append((path, label, mask))
@@ -137,3 +140,21 @@ class Folder(FileSource):
         if not mask.any():
             of = "" if self.mask_object is None else f", none of its values is one of mask_object={self.mask_object}"
             raise ValueError(f"{path}: an empty mask{of}; mark the object, or remove the file if there is none")
+
+
+def _example(folder: Path) -> Folder:
+    """A cat with a mask and a dog with a box, each a square of one colour."""
+    for path, mode, ground, square in (
+        ("images/cat/a.png", "RGB", "grey", "orange"),
+        ("images/dog/b.png", "RGB", "grey", "brown"),
+        ("masks/cat/a.png", "L", "black", "white"),
+    ):
+        image = Image.new(mode, (40, 32), ground)
+        image.paste(square, (8, 8, 24, 28))
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        image.save(folder / path)
+    (folder / "boxes.csv").write_text("file,x0,y0,x1,y1\ndog/b.png,8,8,24,28\n", encoding="utf-8")
+    return Folder(folder, 32)
+
+
+ENTRY = SourceEntry("folder:PATH", "your own images, a folder a class, with masks and boxes if any", Folder, _example)

@@ -9,7 +9,11 @@ __all__ = ["as_indices", "as_size", "check_index"]
 
 
 def as_size(size: int | Sequence[int]) -> tuple[int, int]:
-    """(height, width) of pixels per side, or of (height, width). ValueError for anything else, or below 1."""
+    """(height, width) of pixels per side, or of (height, width). ValueError for anything else, or below 1.
+
+    >>> as_size(96), as_size((96, 128))
+    ((96, 96), (96, 128))
+    """
     try:
         height, width = (operator.index(side) for side in (size if isinstance(size, Sequence) else (size, size)))
     except (TypeError, ValueError):
@@ -20,7 +24,11 @@ def as_size(size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def check_index(index: int, length: int) -> int:
-    """`index` counted from the front, as lists do; IndexError (which ends a for loop) when it is outside."""
+    """`index` counted from the front, as lists do; IndexError (which ends a for loop) when it is outside.
+
+    >>> check_index(-1, 6)
+    5
+    """
     if not -length <= index < length:
         valid = f"expected {-length} to {length - 1}" if length else "it holds none"
         raise IndexError(f"index {index} of a source of {length} samples: {valid}")

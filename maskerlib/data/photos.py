@@ -6,13 +6,14 @@ from pathlib import Path
 
 import torch
 
+from maskerlib.data.entry import SourceEntry
 from maskerlib.data.files.images import check_channels, read_image
 from maskerlib.data.files.listing import list_folder
 from maskerlib.data.files.source import FileSource
 from maskerlib.data.indices import as_size
 from maskerlib.data.samples import Sample
 
-__all__ = ["PHOTOGRAPHS", "Photos"]
+__all__ = ["ENTRY", "PHOTOGRAPHS", "Photos"]
 
 # The photographs inside the scikit-image wheel. Its others, such as `skin` and `lily`, would have to be
 # downloaded.
@@ -90,7 +91,7 @@ class Photos(FileSource):
                 raise FileNotFoundError(f"{path}: no such image or folder; check the path")
             known = ", ".join(PHOTOGRAPHS)
             raise ValueError(f"{item!r}: no such photograph or path; the photographs are {known}")
-        found = (path,)
+        found: tuple[Path, ...] = (path,)
         if path.is_dir():
             listing = list_folder(path)
             found, others = listing.images, listing.folders + listing.left_out
@@ -118,3 +119,11 @@ class Photos(FileSource):
         else:
             image = read_image(path, self.channels)
         return Sample(image, None, torch.zeros(0, 4), None, name)
+
+
+ENTRY = SourceEntry(
+    "photos",
+    "photographs without labels: six that come with scikit-image, or names_or_paths=",
+    Photos,
+    example=lambda folder: Photos(size=32),
+)

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from maskerlib.data.augment import Crops, apply_crops
 from maskerlib.data.indices import as_indices, as_size, check_index
+from maskerlib.running.checks import check_value, whole
 
 __all__ = ["Batch", "Relabelled", "Sample", "Source", "Subset", "batches", "collate"]
 
@@ -83,12 +84,12 @@ def collate(samples: Sequence[Sample]) -> Batch:
                 "give the source one size, or batch images of one size only"
             )
     labels = [-1 if sample.label is None else sample.label for sample in samples]
-    masks = [sample.mask for sample in samples]
+    masks = [sample.mask for sample in samples if sample.mask is not None]
     return Batch(
         images=torch.stack([sample.image for sample in samples]),
         labels=torch.tensor(labels, dtype=torch.int64),
         boxes=tuple(sample.boxes for sample in samples),
-        masks=None if any(mask is None for mask in masks) else torch.stack(masks),
+        masks=torch.stack(masks) if len(masks) == len(samples) else None,
         names=tuple(sample.name for sample in samples),
     )
 
@@ -229,9 +230,6 @@ def batches(source: Source, batch_size: int, *, workers: int = 0) -> Iterator[Ba
 
     workers: loader processes (0: load in this one). ValueError when batch_size < 1 or workers < 0.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: expected 1 or more; give the images per batch")
-    if workers < 0:
-        raise ValueError(f"workers={workers}: expected 0 or more; 0 loads in this process")
-    loader = DataLoader(_InBatches(source, batch_size), batch_size=None, shuffle=False, num_workers=workers)
-    return iter(loader)
+    check_value("batch_size", batch_size, whole(1))
+    check_value("workers", workers, whole(0))
+    return iter(DataLoader(_InBatches(source, batch_size), batch_size=None, shuffle=False, num_workers=workers))

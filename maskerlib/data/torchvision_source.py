@@ -1,20 +1,25 @@
 """A data set of torchvision, or any other that gives (image, label), as a source of this library."""
 
+import difflib
+import os
 from collections.abc import Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
+import torchvision
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 
+from maskerlib.data.entry import SourceEntry
 from maskerlib.data.files.images import check_channels
 from maskerlib.data.files.source import FileSource
 from maskerlib.data.indices import as_size, check_index
 from maskerlib.data.samples import Sample
 
-__all__ = ["FromTorchvision", "MapStyle"]
+__all__ = ["ENTRY", "FromTorchvision", "MapStyle", "torchvision_source"]
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -60,7 +65,8 @@ class FromTorchvision(FileSource):
         self.class_names = tuple(map(str, names or ()))
         most = int(self.labels.max()) if len(self.labels) else -1
         if self.class_names and most >= len(self.class_names):
-            raise ValueError(f"label {most} has no name, class_names are {len(self.class_names)}; give one name a class")
+            count = len(self.class_names)
+            raise ValueError(f"label {most} has no name, class_names are {count}; give one name a class")
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -72,19 +78,51 @@ class FromTorchvision(FileSource):
         return Sample(image, None if label < 0 else label, torch.zeros(0, 4), None, f"item {index}")
 
 
-def _inside(dataset: MapStyle, attribute: str) -> Any:
+def torchvision_source(
+    name: str,
+    size: int | tuple[int, int] = 224,
+    class_names: Sequence[str] | None = None,
+    *,
+    root: str | os.PathLike[str] | None = None,
+    channels: int = 3,
+    **options: Any,
+) -> FromTorchvision:
+    """A labelled data set of torchvision by the name of its class in `torchvision.datasets`, such as "CIFAR10".
+
+    root: the folder of its files; None for one that has none, such as FakeData.
+    options: of the data set itself, such as `train=False` or `split="val"`. Nothing is downloaded, unless `download=True` is
+        among them. The rest is as for `FromTorchvision`.
+
+    Raises ValueError for an unknown name (with near ones), for options that the data set does not take, and for items that are
+    no image with its class; FileNotFoundError where its files are not in `root`.
+    """
+    known = torchvision.datasets.__all__
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:40]
+        raise ValueError(f"torchvision has no data set {name!r}; choose such as {', '.join(near)}")
+    given = options if root is None else {"root": os.fspath(root), **options}
+    try:
+        dataset = getattr(torchvision.datasets, name)(**given)
+    except TypeError as error:
+        raise ValueError(f"torchvision's {name} cannot be made of {given}: {error}") from None
+    except (FileNotFoundError, RuntimeError) as error:  # most say RuntimeError where their files are missing
+        reason = " ".join(str(error).split())
+        raise FileNotFoundError(f"no files of torchvision's {name} in root={root!r} ({reason})") from None
+    return FromTorchvision(dataset, size, class_names, channels=channels)
+
+
+def _inside(dataset: MapStyle | Dataset[Any], attribute: str) -> Any:
     """An attribute of the data set, or of the one that it is a subset of."""
-    while isinstance(dataset, Subset):
-        dataset = dataset.dataset
-    return getattr(dataset, attribute, None)
+    return _inside(dataset.dataset, attribute) if isinstance(dataset, Subset) else getattr(dataset, attribute, None)
 
 
-def _labels(dataset: MapStyle) -> list[Any] | None:
+def _labels(dataset: MapStyle | Dataset[Any]) -> list[Any] | None:
+    """The labels that the data set has ready; None where it has none."""
     if isinstance(dataset, Subset):
         whole = _labels(dataset.dataset)
         return None if whole is None else [whole[index] for index in dataset.indices]
     targets = getattr(dataset, "targets", None)
-    if targets is None or len(targets) != len(dataset):
+    if targets is None or len(targets) != len(cast(MapStyle, dataset)):
         return None
     return targets.tolist() if isinstance(targets, Tensor | np.ndarray) else list(targets)
 
@@ -115,3 +153,16 @@ def _image(image: Any, channels: int, index: int) -> Tensor:
             "the normalisation out of its transform, the classifier does it"
         )
     return scaled.expand(channels, -1, -1) if image.shape[0] == 1 else scaled
+
+
+def _example(folder: Path) -> FromTorchvision:
+    """The layout of `torchvision.datasets.ImageFolder`: a cat and a dog, each of one colour."""
+    for path, colour in (("cat/a.png", "orange"), ("dog/b.png", "brown")):
+        (folder / path).parent.mkdir()
+        Image.new("RGB", (40, 32), colour).save(folder / path)
+    return torchvision_source("ImageFolder", 32, root=folder)
+
+
+ENTRY = SourceEntry(
+    "torchvision:NAME", "a data set of torchvision, such as torchvision:CIFAR10 with root=", torchvision_source, _example
+)

@@ -6,6 +6,7 @@ python -m maskerlib.experiments shared NAME     make a part that runs share: sce
 python -m maskerlib.experiments table layers    write figures/tables/layers*.csv from the finished runs
 python -m maskerlib.experiments claims          write figures/tables/claims.csv from the tables
 python -m maskerlib.experiments figures         draw the figure of every table there is, and of the claims
+python -m maskerlib.experiments parameters      what the notebook's cell has otherwise than `Setting`; --write mends it
 python -m maskerlib.experiments golden          train the golden runs and say what differs; --write keeps them as they are now
 python -m maskerlib.experiments carry layers    give a table its new addresses, once two of its runs gave the same digits
 """
@@ -14,18 +15,20 @@ import argparse
 import os
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from maskerlib.experiments import golden
 from maskerlib.experiments import run as parts
+from maskerlib.experiments.cell import differing, write_cell
 from maskerlib.experiments.claim_figures import claims_figure
 from maskerlib.experiments.claims import make_claims, read_claims
 from maskerlib.experiments.committed import carry_over
 from maskerlib.experiments.figures import draw_all
-from maskerlib.experiments.grid import Run, Table, load_tables, unique
+from maskerlib.experiments.grid import NOTEBOOK, Run, Table, load_tables, unique
 from maskerlib.experiments.results import MissingRuns, make_table, missing_runs, runs_folder
 from maskerlib.experiments.settings import INPAINTER, Setting
 from maskerlib.experiments.tables import state
@@ -35,10 +38,14 @@ from maskerlib.running.files import read_json
 
 __all__ = ["expected_seconds", "main"]
 
-SHARED = {"scenes": {}, "inpainter": {"infill": INPAINTER}, "shuffled": {"classifier": "shuffled"}}
+SHARED: Mapping[str, Mapping[str, Any]] = {
+    "scenes": {},
+    "inpainter": {"infill": INPAINTER},
+    "shuffled": {"classifier": "shuffled"},
+}
 """What runs share, and the parameter that asks for it."""
 
-_START, _TRAINING = 26.0, {"FIX": 37.0, "CA": 61.0}  # seconds of one core: kernel and measuring; training of the default setting
+_START, _TRAINING = 26.0, {"FIX": 37.0, "CA": 61.0}  # seconds of one core: kernel and measuring; the default training
 
 
 def expected_seconds(runs: Sequence[Run], folder: Path) -> dict[str, float]:
@@ -66,7 +73,7 @@ def _seen(setting: Setting) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0, 1 when a table misses runs or a golden run differs, 2 for bad arguments or damaged files."""
+    """Returns 0, 1 when a table misses runs or a golden run or the cell differs, 2 for bad arguments or damaged files."""
     parser = argparse.ArgumentParser("python -m maskerlib.experiments", description="The grid of runs.")
     commands = parser.add_subparsers(dest="command", required=True)
     plan = commands.add_parser("plan", help="what is left to do, and how long it should take")
@@ -78,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table.add_argument("tables", nargs="+", help="the tables")
     commands.add_parser("claims", help="hold the study's claims against the tables")
     commands.add_parser("figures", help="draw the figures of all tables there are, and of the claims")
+    parameters = commands.add_parser("parameters", help="hold the notebook's parameters cell against Setting")
+    parameters.add_argument("--write", action="store_true", help="write it anew")
     golden_runs = commands.add_parser("golden", help="train the golden runs and compare them with what is kept")
     golden_runs.add_argument("--write", action="store_true", help="keep what comes out")
     carry = commands.add_parser("carry", help="give a table its new addresses, once two of its runs gave the same digits")
@@ -89,6 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "shared":
             _make_shared(options.part, root / "runs" / "cache")
             return 0
+        if options.command == "parameters":
+            lines = differing(root / NOTEBOOK)
+            if options.write:
+                write_cell(root / NOTEBOOK)
+            print("\n".join(lines) or f"the parameters of {NOTEBOOK} are those of Setting")
+            return 1 if lines and not options.write else 0
         if options.command == "golden":
             words = golden.keep(root) if options.write else golden.compare(root)
             print("\n".join(words))

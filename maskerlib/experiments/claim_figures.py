@@ -1,10 +1,12 @@
 """The figures of notebook 14 that are drawn from tables alone: the claims, and figure 1C of Phang et al. (2020)."""
 
 import re
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from maskerlib import plots
 from maskerlib.experiments.tables import Results
@@ -43,7 +45,7 @@ def claims_figure(claims: pd.DataFrame) -> Figure:
     axes[0][0].set_ylim(line - 0.5, -0.7)
     for label in axes[0][0].get_yticklabels():
         label.set_fontweight("bold" if label.get_text().endswith(":") else "normal")
-    handles = [plt.Line2D([], [], marker="o", color=colour, label=name) for name, colour in _COLOURS.items()]
+    handles = [Line2D([], [], marker="o", color=colour, label=name) for name, colour in _COLOURS.items()]
     axes[0][-1].legend(handles=handles, fontsize=7, frameon=False, loc="lower right")
     return plots.finish(figure)
 
@@ -51,7 +53,7 @@ def claims_figure(claims: pd.DataFrame) -> Figure:
 def few_shot_figure(results: Results, metric: str = "LE") -> Figure:
     """A metric against the examples per class, with 95 % intervals; dashed: one pass, dotted: the full schedule."""
     counts = {name: int(found[1]) for name in results.settings if (found := re.fullmatch(r"(\d+) per class", name))}
-    references = {"one pass": "--", "full schedule": ":"}
+    references: dict[str, Literal["--", ":"]] = {"one pass": "--", "full schedule": ":"}
     figure, axis = plt.subplots(figsize=(5, 3.2))
     for shift, (mode, colour) in zip((0.97, 1.03), _MODES.items(), strict=True):
         points = [(count * shift, *results.value(name, mode, metric)) for name, count in counts.items()]
@@ -70,7 +72,7 @@ def few_shot_figure(results: Results, metric: str = "LE") -> Figure:
     axis.tick_params(labelsize=7)
     axis.spines[["top", "right"]].set_visible(False)
     lines = [
-        plt.Line2D([], [], color="black", linewidth=0.9, linestyle=style, label=name)
+        Line2D([], [], color="black", linewidth=0.9, linestyle=style, label=name)
         for name, style in references.items()
     ]
     axis.legend(handles=[*axis.get_legend_handles_labels()[0], *lines], fontsize=7, frameon=False)

@@ -20,6 +20,7 @@ import pandas as pd
 
 from maskerlib.experiments.tables import Results, read_results
 from maskerlib.metrics.intervals import t_interval
+from maskerlib.metrics.registry import better
 from maskerlib.notebooks.runner import project_root
 from maskerlib.running.files import atomic_path, read_json, write_json
 
@@ -27,7 +28,7 @@ __all__ = ["CLAIMS", "VERDICTS", "Claim", "gain", "judge", "make_claims", "overa
 
 VERDICTS = ("holds", "does not hold", "undecided")
 
-_BETTER = {"LE": -1, "PxAP": 1}  # the metrics that count, and the sign that makes more of them a gain
+_METRICS = ("LE", "PxAP")  # those that count
 
 _ENOUGH = 0.007  # what the study calls "only a 0.7-point increase"
 
@@ -86,20 +87,28 @@ def tables_needed() -> list[str]:
 
 
 def gain(results: Results, ours: Setting, other: Setting, metric: str) -> tuple[float, float, float, int]:
-    """By how much `ours` is better than `other` in "LE" or "PxAP": mean over shared seeds, ends of its 95 % t interval, seeds.
+    """By how much `ours` is better than `other` in a metric: mean over shared seeds, ends of its 95 % t interval, seeds.
 
-    Raises KeyError for a setting that the table does not hold, ValueError where fewer than two seeds are shared.
+    Raises KeyError for a setting that the table does not hold, ValueError where no seed is shared or the metric judges nothing.
     """
+    if not better(metric):
+        known = " or ".join(_METRICS)
+        raise ValueError(f"{metric} has no direction, so no value of it is better; choose one such as {known}")
     rows = results.seeds[results.seeds["metric"] == metric].set_index(["setting", "mode", "seed"])["value"].sort_index()
     for setting in (ours, other):
         if setting not in rows.index.droplevel("seed"):
             raise KeyError(f"{results.record['table']}: no {metric} of {setting[0]!r}, {setting[1]}")
-    differences = (_BETTER[metric] * (rows[ours] - rows[other])).dropna()
+    sign = -1 if better(metric) == "lower" else 1
+    differences = (sign * (rows[ours] - rows[other])).dropna()
     return (*t_interval(differences.tolist()), len(differences))
 
 
 def judge(low: float, high: float, margin: float = 0.0) -> str:
-    """The verdict on an interval of a gain; see the rule above."""
+    """The verdict on an interval of a gain; see the rule above.
+
+    >>> judge(-0.005, 0.02), judge(-0.005, 0.02, margin=0.007), judge(-0.03, -0.01, margin=0.007)
+    ('undecided', 'holds', 'does not hold')
+    """
     if low > -margin:
         return "holds"
     return "does not hold" if high < -margin else "undecided"
@@ -113,7 +122,7 @@ def _words(setting: Setting) -> str:
 def _evidence(folder: Path) -> Iterator[dict[str, object]]:
     for claim in CLAIMS:
         results = read_results(claim.table, folder)
-        for metric in _BETTER:
+        for metric in _METRICS:
             for ours, other in claim.pairs:
                 mean, low, high, seeds = gain(results, ours, other, metric)
                 yield {
@@ -163,6 +172,9 @@ def overall(verdicts: Iterable[str]) -> str:
     """The verdict on a claim from those on its comparisons: it holds where all do, and not where one does not.
 
     Raises ValueError for none at all, or for a word that is no verdict.
+
+    >>> overall(["holds", "holds"]), overall(["holds", "undecided"]), overall(["undecided", "does not hold"])
+    ('holds', 'undecided', 'does not hold')
     """
     given = list(verdicts)
     if not given or set(given) - set(VERDICTS):

@@ -81,12 +81,12 @@ def committed_runs(table: Table, folder: Path) -> dict[str, dict[str, Any]]:
     rows = {row.name: row for row in table.rows}
     for run in table.runs():
         names = [row_name(rows[run.row], variant) for variant in rows[run.row].variants]
-        own = [groups.get((run.setting.address(), name, run.mode, run.seed)) for name in names]
-        if any(each is None for each in own):
+        keys = [(run.setting.address(), name, run.mode, run.seed) for name in names]
+        if any(key not in groups for key in keys):
             continue
         measured = {
-            variant: {"metrics": each.to_dict(), "by_class": {}}
-            for variant, each in zip(rows[run.row].variants, own, strict=True)
+            variant: {"metrics": groups[key].to_dict(), "by_class": {}}
+            for variant, key in zip(rows[run.row].variants, keys, strict=True)
         }
         shown = [strips[name, run.mode] for name in names if (name, run.mode) in strips]
         found[run.setting.address()] = {
@@ -136,6 +136,6 @@ def carry_over(table: Table, runs: Path, folder: Path) -> list[str]:
 def _compare(values: pd.DataFrame, setting: str, run: Run, metrics: dict[str, float | None]) -> None:
     own = values[(values["setting"] == setting) & (values["mode"] == run.mode) & (values["seed"] == run.seed)]
     for metric, committed in zip(own["metric"], own["value"], strict=True):
-        new = float("nan") if metrics[metric] is None else metrics[metric]
+        new = float("nan") if metrics.get(metric) is None else metrics[metric]
         if DIGITS % new != DIGITS % committed:
             raise ValueError(f"{setting}, {run.mode}, seed {run.seed}: {metric} is {new:.6g} now, was {committed:.6g}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from maskerlib import plots
 from maskerlib.experiments.tables import Results, read_results
-from maskerlib.metrics.tally import COLUMNS
+from maskerlib.metrics.registry import better
 
 __all__ = ["METRICS", "difference_figure", "draw_all", "interval_figure", "strip_figure"]
 
@@ -39,7 +40,9 @@ def difference_figure(results: Results, metrics: Sequence[str] = METRICS, settin
     return _panels(results, results.paired, metrics, others, seeds=False)
 
 
-def _panels(results: Results, frame, metrics: Sequence[str], settings: Sequence[str], *, seeds: bool) -> Figure:
+def _panels(
+    results: Results, frame: pd.DataFrame, metrics: Sequence[str], settings: Sequence[str], *, seeds: bool
+) -> Figure:
     figure, axes = plt.subplots(
         1, len(metrics), figsize=(1.6 + 2.1 * len(metrics), 0.9 + 0.3 * len(settings)), squeeze=False, sharey=True
     )
@@ -56,9 +59,7 @@ def _panels(results: Results, frame, metrics: Sequence[str], settings: Sequence[
                 if seeds:
                     _ticks(axis, results, name, mode, metric, at, colour)
             _reference(axis, results, mode, metric, colour, seeds)
-        direction = COLUMNS.get(metric, "")
-        better = f" ({direction.removesuffix(' is better')})" if direction.endswith("is better") else ""
-        axis.set_title(f"{metric}{better}", fontsize=8)
+        axis.set_title(f"{metric} ({better(metric)})" if better(metric) else metric, fontsize=8)
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0][0].set_yticks(range(len(settings)), settings, fontsize=7)

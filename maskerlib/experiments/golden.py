@@ -23,7 +23,6 @@ from maskerlib.data.scenes.source import Scenes
 from maskerlib.experiments.run import Shuffled, measure, sources
 from maskerlib.experiments.settings import INPAINTER, Setting
 from maskerlib.experiments.version import VERSION
-from maskerlib.masker.network import masker_for
 from maskerlib.masker.training import train_masker
 from maskerlib.masking.inpainting import Inpainter, InpainterConfig, train_inpainter
 from maskerlib.running.files import read_json, write_json
@@ -35,7 +34,7 @@ __all__ = ["GOLDEN", "METRICS", "SAME", "TOLERANCE", "compare", "differences", "
 SAME = "every golden run came out as it is kept: the version stays"
 
 TOLERANCE = 0.02
-"""Largest difference of a metric (relative to it where it is above 1), of the length of a way (relative) and of its direction."""
+"""Largest difference of a metric (relative to it where it is above 1), of the length of a way (relative), of its direction."""
 
 METRICS = ("F1", "PxAP", "SM", "mean", "TV", "entropy", "entropy after")
 """Those that do not jump when a mask moves a little."""
@@ -93,8 +92,7 @@ def golden_run(changes: Mapping[str, Any], cache: Path) -> dict[str, Any]:
     if setting.infill == INPAINTER:
         infill = _inpainter(classifier, cache)
     trained = train_masker(classifier, train, config, infill=infill, progress=False)
-    told = {"condition": config.condition, "condition_at": config.condition_at}
-    moves["masker"] = summary(masker_for(classifier, config.layers, width=config.width, seed=config.seed, **told), trained.masker)
+    moves["masker"] = summary(config.new_masker(classifier), trained.masker)
     if setting.mode == "CA":
         moves["classifier"] = summary(classifier, trained.classifier)
     measured = measure(setting, trained, classifier, val)
@@ -131,11 +129,12 @@ def differences(found: Mapping[str, Any], kept: Mapping[str, Any]) -> list[str]:
 
 def kept(root: Path) -> dict[str, Any]:
     """experiments/golden.json of the repository at `root`: {"version": number, "runs": {name: what `golden_run` returned}}."""
-    return read_json(root / "experiments" / "golden.json")
+    record: dict[str, Any] = read_json(root / "experiments" / "golden.json")
+    return record
 
 
 def compare(root: Path) -> list[str]:
-    """Train every golden run and say, a line each, what differs from what is kept and what to do; `[SAME]` where nothing does."""
+    """Train every golden run: a line each for what differs from what is kept, and what to do; `[SAME]` where nothing does."""
     known = kept(root)["runs"]
     lines = []
     for name, changes in GOLDEN.items():

@@ -87,8 +87,10 @@ class Table:
     rows: tuple[Row, ...]
 
     def runs(self) -> Iterator[Run]:
-        """Every run, seed by seed, so that a table that was stopped has whole seeds. Equal settings may come twice, to measure
-        other variants."""
+        """Every run, seed by seed, so that a table that was stopped has whole seeds.
+
+        Equal settings may come twice, to measure other variants.
+        """
         seeds = sorted({seed for row in self.rows for seed in row.seeds})
         for seed in seeds:
             for row in self.rows:
@@ -139,8 +141,9 @@ def load_tables(folder: Path | None = None) -> dict[str, Table]:
 def load_table(path: str | Path) -> Table:
     """Read one table.
 
-    Raises FileNotFoundError (with the tables there are), and ValueError, naming the file and the row, for a key that is unknown,
-    missing or given twice, a setting that cannot run, two rows of one name or of one setting, or a baseline that is no row.
+    Raises FileNotFoundError (with the tables there are), and ValueError, naming the file and the row, for a key that is
+    unknown, missing or given twice, a setting that cannot run, two rows of one name or of one setting, or a baseline that is
+    no row.
     """
     path = Path(path)
     if not path.is_file():
@@ -168,7 +171,7 @@ def load_table(path: str | Path) -> Table:
     return table
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """PyYAML's safe loader, which by itself keeps the last of two equal keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -177,7 +180,8 @@ class _Loader(yaml.SafeLoader):
         for index, key in enumerate(keys):
             if key in keys[:index]:
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice; leave one out", node.start_mark)
-        return super().construct_mapping(node, deep)
+        content: dict[Any, Any] = super().construct_mapping(node, deep)
+        return content
 
 
 def _parameters(where: str, given: Any) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from PIL import Image
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.experiments.committed import DIGITS, committed_runs, row_name, rows_record, state
 from maskerlib.experiments.grid import Row, Run, Table, unique
-from maskerlib.experiments.run import BY_CLASS
 from maskerlib.experiments.settings import Setting
 from maskerlib.experiments.version import VERSION
 from maskerlib.metrics.intervals import t_interval
@@ -146,9 +145,8 @@ def paired(
         its_mode = mode if (base["mode"] == mode).any() else base["mode"].iloc[0]
         reference = base[(base["metric"] == metric) & (base["mode"] == its_mode)].set_index("seed")["value"]
         if (setting, mode) in on_classes:
-            if metric not in BY_CLASS:
-                continue
-            reference = pd.Series({seed: by[metric] for seed, by in on_classes[setting, mode].items()}, dtype=float)
+            known = {seed: by[metric] for seed, by in on_classes[setting, mode].items() if metric in by}
+            reference = pd.Series(known, dtype=float)
         difference = (group.set_index("seed")["value"] - reference).dropna()
         if len(difference) < 2:
             continue

@@ -5,6 +5,7 @@ whichever run comes first; a run that is killed while it makes one leaves a chec
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,18 @@ from maskerlib.data.samples import Relabelled, Source, Subset, batches
 from maskerlib.data.scenes.source import Scenes
 from maskerlib.experiments.settings import Setting
 from maskerlib.masker.config import GIVEN
-from maskerlib.masker.training import Trained
+from maskerlib.masker.trained import Trained
 from maskerlib.masking.inpainting import Inpainter, InpainterConfig, train_inpainter
 from maskerlib.masking.masks import masked_in, masked_out
-from maskerlib.masking.objectives import entropy
+from maskerlib.masking.terms import entropy
 from maskerlib.metrics.evaluation import evaluate
+from maskerlib.metrics.registry import METRICS
 from maskerlib.running.files import atomic_path
 from maskerlib.running.seeds import stream
 from maskerlib.training.classifier import ClassifierConfig, train_classifier
 
 __all__ = [
-    "BY_CLASS",
-    "SHARES",
+    "AREAS",
     "Shuffled",
     "drawn_classes",
     "few_of_each",
@@ -45,11 +46,8 @@ __all__ = [
     "views",
 ]
 
-SHARES = (0.25, 0.5, 0.75)
+AREAS = (0.25, 0.5, 0.75)
 """The sizes that a size-conditioned masker is asked for when it is measured."""
-
-BY_CLASS = ("OM", "LE", "F1", "SM")
-"""Metrics that are also kept class by class."""
 
 _SHOWN = 8  # validation scenes whose masks are kept
 
@@ -91,13 +89,13 @@ def of_classes(source: Source, classes: list[int]) -> Subset:
 
 def sources(setting: Setting, shared: Path) -> tuple[Source, Source]:
     """What the masker is trained on, and what it is measured on."""
-    made = {"level": setting.level, "cache": shared / "scenes"}
-    train: Source = Scenes("train", count=setting.train_images, **made)
+    scenes = functools.partial(Scenes, level=setting.level, cache=shared / "scenes")
+    train: Source = scenes("train", count=setting.train_images)
     if setting.class_share < 1:
         train = of_classes(train, drawn_classes(len(train.class_names), setting.class_share, setting.seed))
     if setting.per_class is not None:
         train = few_of_each(train, setting.per_class, setting.seed)
-    return train, Scenes("val", count=setting.val_images, **made)
+    return train, scenes("val", count=setting.val_images)
 
 
 def shared_classifier(setting: Setting, shared: Path, device: torch.device) -> Classifier:
@@ -124,12 +122,12 @@ def shared_infill(setting: Setting, shared: Path, classifier: Classifier) -> Inp
 def variants(setting: Setting, trained: Trained, val: Source) -> dict[str, tuple[Callable[..., Tensor], Source]]:
     """What is measured of one masker: {name: (method, scenes)}.
 
-    "all" is the masker on every scene. One that is told a size is asked for each of `SHARES` instead ("0.25", ...), and one that
+    "all" is the masker on every scene. One that is told a size is asked for each of `AREAS` instead ("0.25", ...), and one that
     is told the class, for the true ("all") and for the predicted class ("predicted"). Where the masker has seen some classes
     only, "seen" and "unseen" are added.
     """
     if setting.condition == "size":
-        return {f"{share:g}": (dataclasses.replace(trained, share=share), val) for share in SHARES}
+        return {f"{area:g}": (dataclasses.replace(trained, area=area), val) for area in AREAS}
     found: dict[str, tuple[Callable[..., Tensor], Source]] = {"all": (trained, val)}
     if setting.condition == "class":
         found["predicted"] = (lambda images, targets, classifier: trained(images), val)
@@ -146,15 +144,19 @@ def measure(setting: Setting, trained: Trained, before: Classifier, val: Source)
     Masks are those of `trained`; SM asks `before`, the classifier that the run started from, so that runs can be compared.
 
     Returns {variant: {"metrics": {metric: value}, "by_class": {class name: {metric: mean over its scenes}}}}; the latter has the
-    metrics that an image has a value of, so that another run can be compared on the same classes.
+    metrics that judge single images (`maskerlib.metrics.registry.Metric.by_class`), so that another run can be compared on the
+    same classes.
     """
+    kept = [name for name, metric in METRICS.items() if metric.direction and metric.by_class]
     measured = {}
     for name, (method, source) in variants(setting, trained, val).items():
-        about = {"explained": {name: trained.classifier}, "precision": setting.precision, "per_image": True}
-        table, rows = evaluate({name: method}, source, before, **about)
+        explained = {name: trained.classifier}
+        table, rows = evaluate(
+            {name: method}, source, before, explained=explained, precision=setting.precision, per_image=True
+        )
         metrics = {metric: float(value) for metric, value in table.loc[name].items()}
         names = [source.class_names[label] for label in source.labels.tolist()]
-        by_class = rows[[metric for metric in BY_CLASS if metric in rows]].groupby(names, sort=False).mean()
+        by_class = rows[kept].groupby(names, sort=False).mean()
         measured[name] = {
             "metrics": metrics | views(method, trained.classifier, before, source),
             "by_class": by_class.to_dict("index"),

@@ -2,6 +2,9 @@
 
 A setting is plain values only, so that papermill, a YAML file and a command line can all give it. `address` turns it,
 with the version of the training's numbers, into the name of the folder where its results live.
+
+What `MaskerConfig` and `Objective` have as well is declared there: what it means, what it may be, and its default, unless a
+default of the grid's own stands here. The cell of the notebook is written from this class (`maskerlib.experiments.cell`).
 """
 
 import dataclasses
@@ -20,7 +23,10 @@ from maskerlib.masking.objectives import Objective
 from maskerlib.notebooks.parameters import read_as
 from maskerlib.running.checks import above, between, check_fields, one_of, shown, whole
 
-__all__ = ["CLASSIFIERS", "INPAINTER", "Setting"]
+__all__ = ["BESIDE", "CLASSIFIERS", "INPAINTER", "Setting"]
+
+BESIDE = ("profile", "device", "folder")
+"""What the notebook is given beside a setting: how it runs, and not what."""
 
 CLASSIFIERS = ("scenes", "shuffled")
 """The classifier that travels with the package, or one that was trained on shuffled labels."""
@@ -37,9 +43,9 @@ _SMOKE = {"train_images": 48, "val_images": 32, "steps": 3, "batch_size": 8, "po
 class Setting:
     """One run: the data, the classifier, the masker, its objective, and how it is trained.
 
-    The names that `MaskerConfig` and `Objective` have as well mean the same here. The defaults are the study's final model
-    (MaxClass (I) + MaxEnt (O), two deepest layers), in a schedule that takes about a minute of one processor core (FIX), or
-    two (CA), on the scenes.
+    The names that `maskerlib.masker.config.MaskerConfig` and `maskerlib.masking.objectives.Objective` have as well mean the
+    same here. The defaults are the study's final model (MaxClass (I) + MaxEnt (O), two deepest layers), in a schedule that
+    takes about a minute of one processor core (FIX), or two (CA), on the scenes.
 
     Args:
         level: of the scenes.
@@ -50,6 +56,7 @@ class Setting:
         size_out: None means the study's 10 for FIX and 15 for CA.
         infill: a name in `maskerlib.masking.infills.INFILLS`, or "inpainter" for the network of `maskerlib.masking.inpainting`.
         passes: where given, the number of steps follows from it: passes over the training scenes.
+        smallest_crop: smallest area of the random crops, as a share of the scene; 1 trains on whole scenes.
 
     Raises ValueError, naming the parameter, for a value that no run could use.
     """
@@ -61,48 +68,48 @@ class Setting:
     class_share: float = 1.0
     classifier: str = "scenes"
 
-    mode: str = "FIX"
-    layers: tuple[str, ...] | None = None
-    width: int = 64
-    mask: str = "sigmoid"
-    temperature: float = 0.1
-    condition: str | None = None
-    condition_at: str = "layers"
+    mode: str = MaskerConfig.mode
+    layers: tuple[str, ...] | None = MaskerConfig.layers
+    width: int = MaskerConfig.width
+    mask: str = MaskerConfig.mask
+    temperature: float = MaskerConfig.temperature
+    condition: str | None = MaskerConfig.condition
+    condition_at: str = MaskerConfig.condition_at
 
-    masked_in: str | None = "max_class"
-    masked_out: str | None = "max_ent"
-    weight_in: float = 1.0
-    weight_out: float = 1.0
-    size_in: float = 1.0
+    masked_in: str | None = Objective.masked_in
+    masked_out: str | None = Objective.masked_out
+    weight_in: float = Objective.weight_in
+    weight_out: float = Objective.weight_out
+    size_in: float = Objective.size_in
     size_out: float | None = None
-    tv: float = 0.002
-    budget: float = 0.0
-    budget_power: int = 1
+    tv: float = Objective.tv
+    budget: float = Objective.budget
+    budget_power: int = Objective.budget_power
 
-    infill: str = "mean"
-    infill_sides: str = "both"
+    infill: str = MaskerConfig.infill
+    infill_sides: str = MaskerConfig.infill_sides
 
     steps: int = 128
     passes: float | None = None
     batch_size: int = 16
     masker_lr: float = 5e-3
-    classifier_lr: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    classifier_lr: float = MaskerConfig.classifier_lr
+    momentum: float = MaskerConfig.momentum
+    weight_decay: float = MaskerConfig.weight_decay
     schedule: str = "cosine"
     warmup: float = 0.1
-    clip_norm: float = 10.0
+    clip_norm: float = MaskerConfig.clip_norm
     smallest_crop: float = 1.0
 
     pool_every: int = 8
-    pool_size: int = 30
-    prob_historic: float = 0.5
-    released_pool: bool = False
-    first_snapshot: int = 0
-    classifier_steps: int = 1
+    pool_size: int = MaskerConfig.pool_size
+    prob_historic: float = MaskerConfig.prob_historic
+    released_pool: bool = MaskerConfig.released_pool
+    first_snapshot: int = MaskerConfig.first_snapshot
+    classifier_steps: int = MaskerConfig.classifier_steps
 
-    seed: int = 0
-    precision: str = "auto"
+    seed: int = MaskerConfig.seed
+    precision: str = MaskerConfig.precision
 
     def __post_init__(self) -> None:
         check_fields(
@@ -133,20 +140,20 @@ class Setting:
         return cls(**values)
 
     @classmethod
-    def of_notebook(cls, names: Mapping[str, Any], *, beside: tuple[str, ...] = ()) -> Self:
+    def of_notebook(cls, names: Mapping[str, Any]) -> Self:
         """The setting among the names of a notebook, `globals()`, right after its parameters.
 
-        Every plain value there must be a parameter, or one of the names in `beside`. papermill itself only warns about a name
+        Every plain value there must be a parameter, or one of the names in `BESIDE`. papermill itself only warns about a name
         that the notebook does not know; here it is refused, and text is read as a value of the parameter's type. Raises
         ValueError as `read` does, and for a text that is no such value.
         """
         given = {
             name: value
             for name, value in names.items()
-            if isinstance(value, _LITERALS) and not name.startswith("_") and name not in _OF_THE_KERNEL
+            if isinstance(value, _LITERALS) and not name.startswith("_") and name not in (*_OF_THE_KERNEL, *BESIDE)
         }
         types = {field.name: field.type for field in dataclasses.fields(cls)}
-        return cls.read({name: read_as(types.get(name, str), value, name) for name, value in given.items() if name not in beside})
+        return cls.read({name: read_as(types.get(name, str), value, name) for name, value in given.items()})
 
     def smoke(self) -> Self:
         """The same at a tiny size, for testing that it runs at all."""
@@ -156,28 +163,18 @@ class Setting:
 
     def config(self) -> MaskerConfig:
         """How the masker is trained."""
-        objective = Objective(
-            self.masked_in,
-            self.masked_out,
-            self.weight_in,
-            self.weight_out,
-            self.size_in,
-            (15.0 if self.mode == "CA" else 10.0) if self.size_out is None else self.size_out,
-            self.tv,
-            self.budget,
-            self.budget_power,
-        )
-        alike = {field.name for field in dataclasses.fields(MaskerConfig)} & self.__dict__.keys()
-        values = {name: getattr(self, name) for name in alike - {"steps", "passes", "infill"}}
-        steps = {"steps": self.steps} if self.passes is None else {"steps": None, "passes": float(self.passes)}
-        return MaskerConfig(
-            **values,
-            **steps,
-            objective=objective,
-            infill=GIVEN if self.infill == INPAINTER else self.infill,
-            crop_scale=(self.smallest_crop, 1.0),
-            checkpoint_every=25,
-        )
+        objective = self._as_in(Objective)
+        if self.size_out is None:
+            objective["size_out"] = MaskerConfig.final(self.mode).objective.size_out
+        training = self._as_in(MaskerConfig) | {"infill": GIVEN if self.infill == INPAINTER else self.infill}
+        training |= {"passes": MaskerConfig.passes} if self.passes is None else {"steps": None, "passes": float(self.passes)}
+        crops = (self.smallest_crop, 1.0)
+        return MaskerConfig(**training, objective=Objective(**objective), crop_scale=crops, checkpoint_every=25)
+
+    def _as_in(self, kind: type[MaskerConfig] | type[Objective]) -> dict[str, Any]:
+        """The parameters that `kind` has as well."""
+        theirs = {field.name for field in dataclasses.fields(kind)}
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name in theirs}
 
     def changes(self) -> dict[str, Any]:
         """The parameters that differ from the defaults."""
@@ -185,7 +182,11 @@ class Setting:
         return {field.name: value for field, value in fields if value != field.default}
 
     def consequences(self) -> dict[str, Any]:
-        """The parameters that differ from the defaults and make a difference: in FIX, say, none of a pool."""
+        """The parameters that differ from the defaults and make a difference: in FIX, say, none of a pool.
+
+        >>> Setting(mode="CA", pool_size=5).consequences(), Setting(mode="FIX", pool_size=5).consequences()
+        ({'mode': 'CA', 'pool_size': 5}, {})
+        """
         usual_size_out = dataclasses.replace(self, size_out=None).config().objective.size_out
         unused = {
             "classifier_lr momentum classifier_steps prob_historic": self.mode == "FIX",

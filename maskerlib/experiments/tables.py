@@ -21,9 +21,11 @@ from maskerlib.experiments.committed import STATES, state
 from maskerlib.experiments.grid import NOTEBOOK, Table
 from maskerlib.experiments.results import make_table, missing_runs, paired
 from maskerlib.notebooks.runner import project_root, run_notebook
+from maskerlib.running.checks import check_value, one_of
 from maskerlib.running.files import read_json
 
 __all__ = ["STATES", "Results", "read_results", "rerun", "state", "verdict"]
+
 
 @dataclass(frozen=True)
 class Results:
@@ -82,7 +84,7 @@ def _found(frame: pd.DataFrame, setting: str, mode: str, metric: str) -> tuple[f
     if len(row) != 1:
         known = ", ".join(dict.fromkeys(frame["setting"]))
         raise KeyError(f"no {metric} of {setting!r}, {mode}; the settings are {known}")
-    return tuple(row[["mean", "low", "high"]].iloc[0].astype(float))  # type: ignore[return-value]
+    return tuple(row[["mean", "low", "high"]].iloc[0].astype(float))
 
 
 def read_results(name: str, folder: str | Path | None = None) -> Results:
@@ -94,11 +96,11 @@ def read_results(name: str, folder: str | Path | None = None) -> Results:
     if not (folder / f"{name}.csv").is_file():
         raise FileNotFoundError(f"no table {name} in {folder}; `make experiments TABLE={name}` makes it")
     record = read_json(folder / f"{name}.json")
-    frames = (pd.read_csv(folder / f"{name}{suffix}.csv", keep_default_na=True) for suffix in ("", "_paired", "_seeds"))
+    summary, pairs, seeds = (pd.read_csv(folder / f"{name}{suffix}.csv") for suffix in ("", "_paired", "_seeds"))
     sheet = np.asarray(Image.open(folder / f"{name}_maps.png"))
     strips = np.split(sheet, len(record["maps"]))
     maps = {(entry["setting"], entry["mode"]): strip for entry, strip in zip(record["maps"], strips, strict=True)}
-    return Results(*frames, maps, record)
+    return Results(summary, pairs, seeds, maps, record)
 
 
 def rerun(table: Table, runs: Path, into: Path, *, device: str = "", timeout: float | None = None) -> Results:
@@ -117,9 +119,11 @@ def verdict(difference: tuple[float, float, float], *, better: str) -> str:
     """What an interval (mean, low, high) of a difference says: "better", "worse" or "undecided"; `better` is "lower" or "higher".
 
     Raises ValueError for another direction.
+
+    >>> verdict((-0.03, -0.05, -0.01), better="lower"), verdict((0.02, -0.01, 0.05), better="lower")
+    ('better', 'undecided')
     """
-    if better not in ("lower", "higher"):
-        raise ValueError(f"better={better!r} is unknown; choose lower or higher")
+    check_value("better", better, one_of(("lower", "higher")))
     _, low, high = difference
     if low <= 0 <= high:
         return "undecided"

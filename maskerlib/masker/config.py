@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from maskerlib.masker.network import CONDITION_AT, CONDITIONS
+import torch
+
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.masker.network import CONDITION_AT, CONDITIONS, Masker, masker_for
 from maskerlib.masking.distributions import MASKS
 from maskerlib.masking.infills import INFILLS
 from maskerlib.masking.objectives import Objective
@@ -22,6 +25,7 @@ from maskerlib.running.checks import (
     whole,
 )
 from maskerlib.running.precision import PRECISIONS
+from maskerlib.training.loop import SCHEDULES
 
 __all__ = ["GIVEN", "MaskerConfig"]
 
@@ -45,7 +49,7 @@ class MaskerConfig:
             kinds.
         condition: what the masker is told: None, "size" (with an objective that has a budget) or "class".
         condition_at: where it is told, "layers" (as in the study's release) or "head"; see `maskerlib.masker.network.Masker`.
-        share: smallest and largest share of the image that masks are asked for in training, with condition "size".
+        areas: smallest and largest area that masks are asked for in training, with condition "size"; shares of the image.
         steps: number of updates; None means `passes` over the source.
         passes: passes over the source when `steps` is None. The release makes about 12.
         batch_size: images a step.
@@ -79,7 +83,7 @@ class MaskerConfig:
     temperature: float = 0.1
     condition: str | None = None
     condition_at: str = "layers"
-    share: tuple[float, float] = (0.25, 0.75)
+    areas: tuple[float, float] = (0.25, 0.75)
     steps: int | None = None
     passes: float = 12.0
     batch_size: int = 72
@@ -105,7 +109,7 @@ class MaskerConfig:
         check_fields(
             self,
             mode=one_of(("FIX", "CA")),
-            schedule=one_of(("steps", "cosine")),
+            schedule=one_of(SCHEDULES),
             infill=one_of((*INFILLS, GIVEN)),
             infill_sides=one_of(("both", "in", "out")),
             mask=one_of(MASKS),
@@ -120,7 +124,7 @@ class MaskerConfig:
             first_snapshot=whole(0),
             classifier_steps=one_of((1, 2)),
             crop_scale=rising(),
-            share=rising(zero=True),
+            areas=rising(zero=True),
             seed=SEED,
         )
         if self.layers is not None and not self.layers:
@@ -133,9 +137,33 @@ class MaskerConfig:
 
     @classmethod
     def final(cls, mode: str, **changes: Any) -> Self:
-        """The study's final model: MaxClass (I) + MaxEnt (O), the two deepest layers; lambda_out 10 (FIX) or 15 (CA)."""
+        """The study's final model: MaxClass (I) + MaxEnt (O), the two deepest layers; lambda_out 10 (FIX) or 15 (CA).
+
+        >>> MaskerConfig.final("CA", seed=3).objective.size_out
+        15.0
+        """
         objective = changes.pop("objective", Objective(size_out=15.0 if mode == "CA" else 10.0))
         return cls(mode=mode, objective=objective, **changes)
+
+    def new_masker(self, classifier: Classifier) -> Masker:
+        """The masker described, untrained, with weights from `seed`; on the device of `classifier`, in float64 if that is."""
+        masker = masker_for(
+            classifier,
+            self.layers,
+            width=self.width,
+            seed=self.seed,
+            condition=self.condition,
+            condition_at=self.condition_at,
+        )
+        masker = masker.to(classifier.mean.device, torch.promote_types(torch.float32, classifier.dtype))
+        return masker.to(memory_format=classifier.memory_format)
+
+    def learner(self, classifier: Classifier) -> Classifier:
+        """A copy of `classifier`; one that learns (CA) in float32 at the least, as half precision rounds small steps away."""
+        learner = classifier.copied()
+        if self.mode == "CA" and learner.dtype in (torch.half, torch.bfloat16):
+            learner = learner.float()
+        return learner.to(memory_format=classifier.memory_format)
 
     def to_json(self) -> dict[str, Any]:
         """The configuration as plain dicts, lists, strings and numbers."""
@@ -143,10 +171,12 @@ class MaskerConfig:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`.
+        """The inverse of `to_json`; `areas` may also be called `share`, and what is missing has its default.
 
         Raises ValueError for what is no mapping, and naming any key that is not a field, with the list of fields.
         """
+        if isinstance(content, Mapping) and "share" in content and "areas" not in content:
+            content = {"areas" if name == "share" else name: value for name, value in content.items()}
         values = check_names(cls, content)
         if values.get("condition") is not None:
             values.setdefault("condition_at", "head")  # where a masker was told before there was a choice

@@ -4,17 +4,19 @@ Each chosen layer is brought to `width` channels by a 1x1 convolution, normalise
 the classifier's first layer; one 3x3 convolution over all of them gives the logits of the mask.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskerlib.classifiers.classifier import Classifier, frozen
-from maskerlib.classifiers.doors import Targets, as_targets, check_images
+from maskerlib.classifiers.doors import Method, Targets, as_targets, check_images
 from maskerlib.masking.distributions import decided_mask
+from maskerlib.running.checks import between, check_value, one_of
 
-__all__ = ["CONDITIONS", "CONDITION_AT", "Masker", "masker_for", "masker_method"]
+__all__ = ["CONDITIONS", "CONDITION_AT", "Masker", "masker_for", "masker_method", "named_as_now"]
 
 CONDITIONS = (None, "size", "class")
 """What a masker can be told beside what it sees."""
@@ -31,7 +33,7 @@ class Masker(nn.Module):
 
     Args:
         channels: {layer name: channels} of the layers that the masker reads, shallow to deep.
-        grid: the layer whose height and width the mask's grid has: the classifier's first.
+        grid_layer: the layer whose height and width the mask's grid has: the classifier's first.
         width: channels that each layer is reduced to.
         condition: None, "size" or "class".
         classes: how many classes there are; only for "class".
@@ -40,7 +42,7 @@ class Masker(nn.Module):
     As in the study, the grid layer itself enters as it is, without a convolution, when other layers are read as well.
 
     A masker can be told something beside what it sees (Phang et al., section 5), as channels that are constant over the image:
-    the share of the image that the mask should cover (`condition="size"`, one channel), or the class that it should show
+    the area that the mask should have (`condition="size"`, one channel), or the class that it should show
     (`condition="class"`, an embedding of 64 channels). Where these channels enter decides what can come of them:
 
     - `condition_at="layers"`, as in the study's release: they are appended to the activations of each layer that is read,
@@ -63,7 +65,7 @@ class Masker(nn.Module):
         self,
         channels: Mapping[str, int],
         *,
-        grid: str,
+        grid_layer: str,
         width: int = 64,
         condition: str | None = None,
         classes: int = 0,
@@ -72,22 +74,20 @@ class Masker(nn.Module):
         super().__init__()
         if not channels:
             raise ValueError("a masker needs at least one layer to read; channels is empty")
-        if condition not in CONDITIONS:
-            raise ValueError(f"condition={condition!r} is unknown; choose one of {', '.join(map(str, CONDITIONS))}")
-        if condition_at not in CONDITION_AT:
-            raise ValueError(f"condition_at={condition_at!r} is unknown; choose one of {', '.join(CONDITION_AT)}")
+        check_value("condition", condition, one_of(CONDITIONS))
+        check_value("condition_at", condition_at, one_of(CONDITION_AT))
         if condition == "class" and classes < 1:
             raise ValueError(f"classes={classes}: a masker that is told the class needs their number, 1 or more")
         self.layers = tuple(channels)
-        self.grid = grid
+        self.grid_layer = grid_layer
         self.condition, self.condition_at = condition, condition_at
-        told = {None: 0, "size": 1, "class": EMBEDDING}[condition]
-        beside = told if condition_at == "layers" else 0
+        more = {None: 0, "size": 1, "class": EMBEDDING}[condition]
+        beside = more if condition_at == "layers" else 0
         self.reduce = nn.ModuleList()
-        total = told - beside
+        total = more - beside
         for layer, seen in channels.items():
             count = seen + beside
-            if layer == grid and len(channels) > 1:
+            if layer == grid_layer and len(channels) > 1:
                 self.reduce.append(nn.Identity())
                 total += count
             else:
@@ -97,25 +97,25 @@ class Masker(nn.Module):
                 total += width
         if condition == "class":
             self.embed = nn.Embedding(classes, EMBEDDING)
-        self.draw = nn.Conv2d(total, 1, 3, padding=1)
+        self.head = nn.Conv2d(total, 1, 3, padding=1)
         for module in self.reduce.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.kaiming_normal_(self.draw.weight, mode="fan_in", nonlinearity="relu")
-        nn.init.zeros_(self.draw.bias)
+        nn.init.kaiming_normal_(self.head.weight, mode="fan_in", nonlinearity="relu")
+        nn.init.zeros_(self.head.get_parameter("bias"))
 
-    def forward(self, activations: Mapping[str, Tensor], told: Tensor | None = None) -> Tensor:
+    def forward(self, activations: Mapping[str, Tensor], conditioning: Tensor | None = None) -> Tensor:
         """Logits (B, 1, h, w) of a mask on the grid layer's h x w cells: float64 of a float64 masker, else float32.
 
         Args:
             activations: what `Classifier.activations` returns: at least the layers of this masker and its grid layer.
-            told: (B,) what a conditional masker is told: the share in [0, 1], or the class, int64. None for others.
+            conditioning: (B,) what a conditional masker is told: the area in [0, 1], or the class, int64. None for others.
 
-        Raises ValueError naming a layer that is missing or lies on another device, or when `told` is missing or not for this
-        masker.
+        Raises ValueError naming a layer that is missing or lies on another device, or when `conditioning` is missing or not for
+        this masker.
         """
-        device = self.draw.weight.device
-        for layer in (*self.layers, self.grid):
+        device = self.head.weight.device
+        for layer in (*self.layers, self.grid_layer):
             if layer not in activations:
                 raise ValueError(
                     f"layer {layer!r} is not among the activations {tuple(activations)}; is this its classifier?"
@@ -125,36 +125,53 @@ class Masker(nn.Module):
                     f"the masker is on {device}, the activations of {layer!r} on {activations[layer].device}; move one to the "
                     "other, such as masker.to(classifier.mean.device)"
                 )
-        if (told is None) != (self.condition is None):
-            raise ValueError(f"a masker with condition={self.condition!r} was told {'nothing' if told is None else 'something'}")
-        features = list(self.features(activations, told).values())
-        if told is not None and self.condition_at == "head":
-            features.append(self._planes(told, features[0]))
-        logits = self.draw(torch.cat(features, dim=1))
+        if (conditioning is None) != (self.condition is None):
+            wanted = "takes no conditioning; leave it out" if self.condition is None else "needs conditioning, (B,); give it"
+            raise ValueError(f"a masker with condition={self.condition!r} {wanted}")
+        features = list(self.features(activations, conditioning).values())
+        if conditioning is not None and self.condition_at == "head":
+            features.append(self._planes(conditioning, features[0]))
+        logits: Tensor = self.head(torch.cat(features, dim=1))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
-    def features(self, activations: Mapping[str, Tensor], told: Tensor | None = None) -> dict[str, Tensor]:
+    def features(self, activations: Mapping[str, Tensor], conditioning: Tensor | None = None) -> dict[str, Tensor]:
         """What the last convolution sees of each layer, reduced and on the grid: {layer: (B, channels, h, w)}, in its order.
 
         Arguments as in `forward`; activations of another precision are read in the masker's own, unless autocast decides.
         """
-        grid = activations[self.grid].shape[-2:]
-        weight = self.draw.weight
+        grid = activations[self.grid_layer].shape[-2:]
+        weight = self.head.weight
         found = {}
         for layer, reduce in zip(self.layers, self.reduce, strict=True):
             seen = activations[layer]
             if seen.dtype != weight.dtype and not torch.is_autocast_enabled(weight.device.type):
                 seen = seen.to(weight.dtype)
-            if told is not None and self.condition_at == "layers":
-                seen = torch.cat([seen, self._planes(told, seen)], dim=1)
+            if conditioning is not None and self.condition_at == "layers":
+                seen = torch.cat([seen, self._planes(conditioning, seen)], dim=1)
             found[layer] = F.interpolate(reduce(seen), size=grid, mode="bilinear", align_corners=False)
         return found
 
-    def _planes(self, told: Tensor, like: Tensor) -> Tensor:
+    def _planes(self, conditioning: Tensor, like: Tensor) -> Tensor:
         """What the masker is told, as channels (B, channels, h, w) that are constant over the h x w cells of `like`."""
-        told = told.to(like.device)
-        constant = self.embed(told) if self.condition == "class" else told[:, None].to(like)
+        conditioning = conditioning.to(like.device)
+        constant: Tensor = self.embed(conditioning) if self.condition == "class" else conditioning[:, None].to(like)
         return constant[:, :, None, None].expand(-1, -1, *like.shape[-2:]).to(like)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *more: Any) -> None:
+        named = named_as_now(state_dict, prefix)
+        state_dict.clear()
+        state_dict.update(named)
+        super()._load_from_state_dict(state_dict, prefix, *more)
+
+
+def named_as_now(weights: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The state dict of a masker from a file in which its last convolution is still called `draw`, with the names of today.
+
+    >>> list(named_as_now({"reduce.0.0.weight": 1, "draw.weight": 2}))
+    ['reduce.0.0.weight', 'head.weight']
+    """
+    before, now = f"{prefix}draw.", f"{prefix}head."
+    return {now + name.removeprefix(before) if name.startswith(before) else name: value for name, value in weights.items()}
 
 
 def masker_for(
@@ -184,7 +201,7 @@ def masker_for(
         classes = classifier.class_count() if condition == "class" else 0
         return Masker(
             channels,
-            grid=classifier.layers[0],
+            grid_layer=classifier.layers[0],
             width=width,
             condition=condition,
             classes=classes,
@@ -192,28 +209,29 @@ def masker_for(
         )
 
 
-def masker_method(
-    masker: Masker, *, mask: str = "sigmoid", share: float = 0.5
-) -> Callable[[Tensor, Targets, Classifier], Tensor]:
+def masker_method(masker: Masker, *, mask: str = "sigmoid", area: float = 0.5) -> Method:
     """The masker as a saliency method: (images, targets, classifier) -> masks (B, 1, H, W) in [0, 1].
 
     The study's masker sees neither the label nor the predicted class, and the targets are not looked at. One that is told the
     class is told the targets, as numbers or names, or, where they are None, the classes that the classifier predicts; one that
-    is told a size is told `share`. `mask` is the kind that it was trained with, one of `maskerlib.masking.distributions.MASKS`.
+    is told a size is asked for `area`, a share of the image in [0, 1]. `mask` is the kind that it was trained with, one of
+    `maskerlib.masking.distributions.MASKS`.
 
     The method raises ValueError for images that are not (B, channels, H, W) in [0, 1], a target that is no class, or a masker
-    on another device than the classifier.
+    on another device than the classifier. Raises ValueError at once for an `area` outside [0, 1].
     """
+    check_value("area", area, between(0, 1))
 
     def method(images: Tensor, targets: Targets, classifier: Classifier) -> Tensor:
         check_images(images, classifier)
         with torch.no_grad(), frozen(classifier), frozen(masker):
             logits, activations = classifier.activations(images)
-            told = None
+            conditioning = None
             if masker.condition == "size":
-                told = logits.new_full((len(images),), share)
+                conditioning = logits.new_full((len(images),), area)
             elif masker.condition == "class":
-                told = as_targets(targets, logits, classifier)
-            return decided_mask(masker(activations, told), images.shape[-2:], mask)
+                conditioning = as_targets(targets, logits, classifier)
+            height, width = images.shape[-2:]
+            return decided_mask(masker(activations, conditioning), (height, width), mask)
 
     return method

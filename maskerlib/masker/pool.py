@@ -8,6 +8,7 @@ from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.networks import load_state, parts
+from maskerlib.running.checks import between, check_value, whole
 from maskerlib.running.seeds import stream
 
 __all__ = ["ClassifierPool"]
@@ -31,11 +32,13 @@ class ClassifierPool:
     def __init__(
         self, classifier: Classifier, *, every: int = 100, size: int = 30, historic: float = 0.5, seed: int = 0, first: int = 0
     ) -> None:
-        if every < 1 or size < 1 or first < 0 or not 0 <= historic <= 1:
-            raise ValueError(
-                f"pool every={every}, size={size}, first={first}, historic={historic}: needs every >= 1, size >= 1, first >= 0, "
-                "0 <= historic <= 1"
-            )
+        for name, value, rule in (
+            ("every", every, whole(1)),
+            ("size", size, whole(1)),
+            ("first", first, whole(0)),
+            ("historic", historic, between(0, 1)),
+        ):
+            check_value(name, value, rule)
         self.every, self.size, self.historic, self.seed, self.first = every, size, historic, seed, first
         self.members: dict[int, dict[str, Tensor]] = {}
         self._judge = classifier.copied().eval().requires_grad_(False)

@@ -14,14 +14,15 @@ from pathlib import Path
 import torch
 
 from maskerlib.classifiers.scene_resnet import packed_classifier, scene_classifier
-from maskerlib.masker.training import Trained, load_trained
+from maskerlib.masker.trained import Trained, load_trained
+from maskerlib.running.checks import check_value, one_of
 from maskerlib.running.files import atomic_path, make_folder, write_json
 from maskerlib.running.provenance import provenance
 
 __all__ = ["main", "scene_masker"]
 
-_FILES = {"FIX": ("masker.pt", "config.json", "history.json")}
-_FILES["CA"] = (*_FILES["FIX"], "classifier.pt")
+_LEFT = ("masker.pt", "config.json", "history.json")
+_FILES = {"FIX": _LEFT, "CA": (*_LEFT, "classifier.pt")}
 
 
 def scene_masker(mode: str, device: torch.device | str = "cpu") -> Trained:
@@ -29,8 +30,7 @@ def scene_masker(mode: str, device: torch.device | str = "cpu") -> Trained:
 
     Raises ValueError for another mode.
     """
-    if mode not in _FILES:
-        raise ValueError(f"mode={mode!r} is unknown; choose one of {', '.join(_FILES)}")
+    check_value("mode", mode, one_of(tuple(_FILES)))
     with as_file(files("maskerlib") / "weights") as folder:
         return load_trained(folder / mode, scene_classifier(device))
 

@@ -1,8 +1,8 @@
 """One step of training a masker: every gradient, and no weight moved.
 
 The classifier looks at the clean images; the masker draws masks from what it saw; the objective judges the two views of
-every image, side by side. Weights move afterwards, in `maskerlib.masker.training`. (The code release moves the classifier between
-the masker's forward and backward pass, which gives wrong gradients.)
+every image, side by side. Weights move afterwards, in `maskerlib.masker.training`. (The code release moves the classifier
+between the masker's forward and backward pass, which gives wrong gradients.)
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def compute_gradients(
 
     Args:
         config: everything that concerns one step is read: mode, objective, infill, mask, condition, precision.
-        classifier: FIX: without gradients (see `maskerlib.classifiers.classifier.frozen`). CA: with gradients. Both in eval mode.
+        classifier: FIX: without gradients (see `maskerlib.classifiers.classifier.frozen`). CA: with gradients. In eval mode.
         images: (B, 3, H, W) in [0, 1].
         labels: (B,) int64, the class that each mask explains. Not what a *learning* classifier predicts: it would drift to one
             class that is always right (`maskerlib.classifiers.doors.decided`).
@@ -61,34 +61,35 @@ def compute_gradients(
         raise ValueError(f"label {int(labels.min())}: every image needs a class to explain; {mend}")
     numbers: dict[str, Tensor] = {}
     if learns:
-        by_class = answers is None
-        clean_loss = F.cross_entropy(logits, labels) if by_class else F.binary_cross_entropy_with_logits(logits, answers)
-        clean_loss.backward()
+        if answers is None:
+            clean_loss = F.cross_entropy(logits, labels)
+        else:
+            clean_loss = F.binary_cross_entropy_with_logits(logits, answers)
+        torch.autograd.backward(clean_loss)
         numbers["clean"] = clean_loss.detach()
         if after_clean is not None:
             after_clean()
     clean_correct = classifier.right(logits.detach(), labels).to(logits)
     with autocast(config.precision, images.device):
-        share, told = None, None
+        areas, conditioning = None, None
         if config.condition == "size":
-            low, high = config.share
-            share = told = low + (high - low) * torch.rand(len(images), device=images.device)
+            low, high = config.areas
+            areas = conditioning = low + (high - low) * torch.rand(len(images), device=images.device)
         elif config.condition == "class":
-            told = labels
-        mask = sampled_mask(masker(activations, told), images.shape[-2:], config.mask, temperature=config.temperature)
+            conditioning = labels
+        height, width = images.shape[-2:]
+        mask = sampled_mask(masker(activations, conditioning), (height, width), config.mask, temperature=config.temperature)
     member = judge if judge is not None and not config.released_pool else classifier
 
-    def see(views: Tensor) -> Tensor:
+    def classify(views: Tensor) -> Tensor:
         with autocast(config.precision, views.device):
             return member.decision(member(views), labels)[0]
 
-    train = (
-        [weight for weight in classifier.parameters() if weight.requires_grad] if learns and judge is None else None
-    )
+    train = [weight for weight in classifier.parameters() if weight.requires_grad] if learns and judge is None else None
     hidden = _hidden(config, infill, images, classifier.mean)
     question = classifier.decision(logits.detach(), labels)[1]
     terms = objective_backward(
-        config.objective, see, images, mask, question, clean_correct, hidden, share=share, train=train
+        config.objective, classify, images, mask, question, clean_correct, hidden, areas=areas, train=train
     )
     means = {name: term.mean() for name, term in terms.items()}
     numbers = {"objective": torch.stack(list(means.values())).sum(), **numbers, **means}

@@ -6,30 +6,26 @@ weights move.
 
 import functools
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.classifiers.doors import aligned, check_classifier, check_images, decided
+from maskerlib.classifiers.doors import aligned, check_classifier, decided
 from maskerlib.classifiers.networks import with_gradients
-from maskerlib.classifiers.weights import restore_weights
 from maskerlib.data.augment import Crops, apply_crops, draw_crops
 from maskerlib.data.samples import Batch, Source
 from maskerlib.masker.config import MaskerConfig
-from maskerlib.masker.network import Masker, masker_for, masker_method
 from maskerlib.masker.pool import ClassifierPool
 from maskerlib.masker.step import compute_gradients
+from maskerlib.masker.trained import Origin, Trained, load_trained
 from maskerlib.masking.infills import Infill
-from maskerlib.running.checks import check_finite
-from maskerlib.running.files import load_checkpoint, save_checkpoint, write_json
+from maskerlib.running.checks import changes, check_finite, check_value, one_of
 from maskerlib.running.seeds import stream
-from maskerlib.training.finished import load_finished, read_history, save_finished
+from maskerlib.training.finished import load_finished
 from maskerlib.training.loop import (
     Diverged,
-    History,
     Plan,
     Stateful,
     learning_rate_factor,
@@ -38,30 +34,7 @@ from maskerlib.training.loop import (
     steps_for,
 )
 
-__all__ = ["Trained", "load_trained", "train_masker"]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained masker with the classifier whose activations it reads: the one given (FIX), or the one it became (CA).
-
-    `share` is the area that masks are asked for, where the masker is told one; `dataclasses.replace` changes it.
-    """
-
-    masker: Masker
-    classifier: Classifier
-    config: MaskerConfig
-    history: History
-    share: float = 0.5
-
-    def __call__(self, images: Tensor, targets: Tensor | None = None, classifier: Classifier | None = None) -> Tensor:
-        """Masks (B, 1, H, W) of images (B, channels, H, W) in [0, 1], on their device: a saliency method.
-
-        It reads its own classifier, whichever is given, wherever that lives. Raises ValueError for images that it cannot take.
-        """
-        there = check_images(images, self.classifier).to(self.classifier.mean.device)
-        masks = masker_method(self.masker, mask=self.config.mask, share=self.share)(there, targets, self.classifier)
-        return masks.to(images.device)
+__all__ = ["train_masker"]
 
 
 @with_gradients
@@ -96,23 +69,23 @@ def train_masker(
     source that does not suit it (see `maskerlib.classifiers.doors`); `maskerlib.training.loop.Diverged` when a number stops
     being finite.
     """
-    if targets not in ("labels", "predicted"):
-        raise ValueError(f"targets={targets!r} is unknown; choose labels or predicted")
+    check_value("targets", targets, one_of(("labels", "predicted")))
     folder = Path(folder) if folder is not None else None
-    asked = [classifier.fingerprint(), classifier.question(), list(classifier.layers)]
-    identity = [config.to_json(), *asked, targets, list(source.class_names), *source_identity(source)]
-    if hasattr(infill, "fingerprint"):
-        identity.append(infill.fingerprint())
-    run = json.dumps(identity)
-    if load_finished(folder, "masker", run) is not None:
+    digest, question, layers = classifier.fingerprint(), classifier.question(), classifier.layers
+    asked = [changes(config), digest, question, list(layers), targets]
+    identity = [*asked, list(source.class_names), *source_identity(source)]
+    fingerprint = getattr(infill, "fingerprint", None)
+    if fingerprint is not None:
+        identity.append(fingerprint())
+    origin = Origin(json.dumps(identity), classifier.name, digest, layers, question)
+    if folder is not None and load_finished(folder, "masker", origin.run) is not None:
         return load_trained(folder, classifier)
     check_classifier(classifier, differentiable=True)
     source = aligned(source, classifier) if targets == "labels" else source
     source = decided(source, classifier, every=targets == "predicted", workers=workers)
     device = torch.device(device) if device is not None else classifier.mean.device
-    learner = _learner(classifier, config).to(device).to(memory_format=classifier.memory_format)
-    masker = _masker(classifier, config, seed=config.seed)
-    masker = masker.to(device).to(memory_format=classifier.memory_format).train()
+    learner = config.learner(classifier).to(device)
+    masker = config.new_masker(classifier).to(device).train()
     learns = config.mode == "CA"
     # With a sigmoid head the classifier that was given says once more which answers are yes: a source names one class alone.
     teacher = learner.copied().eval().requires_grad_(False) if learns and classifier.head == "sigmoid" else None
@@ -123,7 +96,7 @@ def train_masker(
     steps = config.steps or steps_for(config.passes, len(source), config.batch_size)
     plan = Plan(steps, config.batch_size, config.seed, config.checkpoint_every, workers)
     adam = torch.optim.Adam(masker.parameters(), lr=config.masker_lr, weight_decay=config.weight_decay)
-    rates = [(adam, config.masker_lr)]
+    rates: list[tuple[torch.optim.Optimizer, float]] = [(adam, config.masker_lr)]
     state: dict[str, Stateful] = {"masker": masker, "adam": adam}
     pool = None
     if learns:
@@ -175,7 +148,7 @@ def train_masker(
         source,
         step,
         state,
-        identity=run,
+        identity=origin.run,
         folder=folder,
         progress=progress,
         description=f"masker ({config.mode})",
@@ -186,9 +159,9 @@ def train_masker(
             check_finite(part.state_dict(), f"the {type(part).__name__.lower()} after the last step")
         except ValueError as error:
             raise Diverged(f"{error}; lower the learning rate or use precision='fp32'") from None
-    trained = Trained(masker.eval(), learner.eval().requires_grad_(False), config, history)
+    trained = Trained(masker.eval(), learner.eval().requires_grad_(False), config, history, origin=origin)
     if folder is not None:
-        _save(folder, trained, classifier, run)
+        trained.save(folder)
     return trained
 
 
@@ -218,72 +191,3 @@ class _Aside:
         for weight, gradient in zip(self.weights, gradients, strict=True):
             weight.grad = gradient
         return before
-
-
-def _save(folder: Path, trained: Trained, classifier: Classifier, run: str) -> None:
-    """Everything a reader needs, `masker.pt` last: it is what marks the run as finished."""
-    write_json(folder / "config.json", trained.config.to_json())
-    if trained.config.mode == "CA":
-        save_checkpoint(folder / "classifier.pt", {"weights": trained.classifier.weights()})
-    told = {
-        "name": classifier.name,
-        "fingerprint": classifier.fingerprint(),
-        "layers": list(classifier.layers),
-        "question": classifier.question(),
-    }
-    content = {"config": trained.config.to_json(), "classifier": told, "weights": trained.masker.state_dict()}
-    seed = trained.config.seed
-    save_finished(folder, "masker", run, content, history=trained.history, seed=seed, classifier=classifier)
-
-
-def _masker(classifier: Classifier, config: MaskerConfig, *, seed: int = 0) -> Masker:
-    """The network that `config` describes, untrained, in float64 for a classifier in float64."""
-    told = {"condition": config.condition, "condition_at": config.condition_at}
-    masker = masker_for(classifier, config.layers, width=config.width, seed=seed, **told)
-    return masker.to(torch.promote_types(torch.float32, classifier.dtype))
-
-
-def _learner(classifier: Classifier, config: MaskerConfig) -> Classifier:
-    """A copy of the classifier; one that is to learn (CA) in float32 at the least, as half precision rounds small steps away."""
-    learner = classifier.copied()
-    return learner.float() if config.mode == "CA" and learner.dtype in (torch.half, torch.bfloat16) else learner
-
-
-_EXPLAINED = {"name", "fingerprint", "layers"}
-"""What a saved masker says of the classifier that its run started from."""
-
-
-def load_trained(folder: str | Path, classifier: Classifier) -> Trained:
-    """A finished run, read back. `classifier` is the one that the run started from.
-
-    Raises FileNotFoundError when there is no finished run, ValueError when a file is damaged or the classifier is another.
-    """
-    folder = Path(folder)
-    path = folder / "masker.pt"
-    saved = load_checkpoint(path)
-    explained = saved.get("classifier")
-    if not {"config", "weights"} <= saved.keys() or not isinstance(explained, dict) or not _EXPLAINED <= explained.keys():
-        raise ValueError(f"{path} is not a masker that train_masker saved; give the folder of one")
-    if explained["fingerprint"] != classifier.fingerprint():
-        raise ValueError(
-            f"{folder} was trained on classifier {explained['name']} ({explained['fingerprint'][:12]}), "
-            f"not on {classifier.name} ({classifier.fingerprint()[:12]}); give that one"
-        )
-    if explained.get("question", classifier.question()) != classifier.question():
-        raise ValueError(
-            f"{folder} was trained on {explained['name']} with another head, other classes or another output; give the "
-            "classifier as it was"
-        )
-    if explained["layers"] != list(classifier.layers):
-        raise ValueError(
-            f"{folder} was trained on layers {', '.join(explained['layers'])} of {classifier.name}, not on "
-            f"{', '.join(classifier.layers)}; give the classifier with those layers"
-        )
-    config = MaskerConfig.from_json(saved["config"])
-    masker = _masker(classifier, config)
-    restore_weights(masker, saved, path)
-    masker = masker.to(classifier.mean.device).to(memory_format=classifier.memory_format)
-    learner = _learner(classifier, config).to(memory_format=classifier.memory_format)
-    if config.mode == "CA":
-        restore_weights(learner, load_checkpoint(folder / "classifier.pt"), folder / "classifier.pt")
-    return Trained(masker.eval(), learner.eval().requires_grad_(False), config, read_history(folder))

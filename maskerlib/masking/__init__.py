@@ -1,4 +1,6 @@
-"""What a mask is and what it should do: section 3 of the study, without a network that draws masks. Imports the rooms before it.
+"""What a mask is and what it should do: section 3 of the study, without a network that draws masks.
+
+Imports the rooms before it.
 
     masks          what a mask is, and how it blends an image with what hides it
     infills        what stands where the image is hidden

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from maskerlib.masking.masks import mask_from_logits
+from maskerlib.running.checks import above, check_value, one_of
 
 __all__ = ["MASKS", "decided_mask", "sampled_mask"]
 
@@ -38,6 +39,10 @@ def decided_mask(logits: Tensor, size: tuple[int, int], kind: str = "sigmoid") -
     """The mask (B, 1, H, W) for evaluation, without noise: the sigmoid, or, for the sampled kinds, 1 where a logit is above 0.
 
     Raises ValueError for a kind that is none of `MASKS`.
+
+    >>> logits = torch.tensor([[[[-3.0, 3.0]]]])
+    >>> decided_mask(logits, (1, 2)), decided_mask(logits, (1, 2), "gumbel")
+    (tensor([[[[0.0474, 0.9526]]]]), tensor([[[[0., 1.]]]]))
     """
     _check(kind)
     mask = mask_from_logits(logits, size)
@@ -45,7 +50,5 @@ def decided_mask(logits: Tensor, size: tuple[int, int], kind: str = "sigmoid") -
 
 
 def _check(kind: str, temperature: float = 1.0) -> None:
-    if kind not in MASKS:
-        raise ValueError(f"mask={kind!r} is unknown; choose one of {', '.join(MASKS)}")
-    if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature={temperature!r} must be a finite number above 0")
+    check_value("mask", kind, one_of(MASKS))
+    check_value("temperature", temperature, above(0))

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
+from maskerlib.running import checks
+
 __all__ = ["INFILLS", "Filling", "Infill", "blur", "external", "fill", "mean_colour", "noise", "opencv"]
 
 Filling = Tensor | Callable[[Tensor], Tensor]
@@ -25,7 +27,7 @@ Infill = Callable[[Tensor, Tensor], Filling]
 def fill(filling: Filling, hole: Tensor) -> Tensor:
     """What stands in `hole` (B, 1, H, W) in [0, 1], 1 where hidden: (B, 3, H, W) or (1, 3, 1, 1), without a gradient."""
     if isinstance(filling, Tensor):
-        return filling
+        return filling.detach()
     with torch.no_grad():
         return filling(hole.detach())
 
@@ -40,15 +42,15 @@ def blur(sigma: float = 20.0, *, at: int = 224) -> Infill:
 
     `sigma` is in pixels of an image whose shorter side is `at`, and is scaled to the size of the images it meets.
     """
-    if not 0 < sigma < float("inf"):
-        raise ValueError(f"sigma {sigma} must be above 0 pixels")
+    checks.check_value("sigma", sigma, checks.above(0))
 
     def infill(images: Tensor, mean: Tensor) -> Tensor:
         short = min(images.shape[-2:])
         scaled = sigma * short / at
         radius = min(int(3 * scaled + 0.5), short - 1)  # reflection padding reaches at most across the image
         across = TF.gaussian_blur(images, [2 * radius + 1, 1], [scaled] * 2)  # one axis at a time: far fewer products
-        return TF.gaussian_blur(across, [1, 2 * radius + 1], [scaled] * 2)
+        blurred: Tensor = TF.gaussian_blur(across, [1, 2 * radius + 1], [scaled] * 2)
+        return blurred
 
     return infill
 
@@ -59,8 +61,7 @@ def noise(sigma: float = 0.2) -> Infill:
     `sigma` is in units of images in [0, 1]. The draws are those of torch's global generator, which a training run seeds
     at every step.
     """
-    if not 0 < sigma < float("inf"):
-        raise ValueError(f"sigma {sigma} must be above 0")
+    checks.check_value("sigma", sigma, checks.above(0))
 
     def infill(images: Tensor, mean: Tensor) -> Tensor:
         return (mean + sigma * torch.randn_like(images)).clamp(0, 1)
@@ -80,9 +81,7 @@ def external(inpaint: Callable[[np.ndarray, np.ndarray], np.ndarray], *, above: 
 
     Raises ValueError for `above` out of range and, when used, for a result of another shape or type.
     """
-
-    if not 0 <= above < 1:
-        raise ValueError(f"above={above} must be at least 0 and below 1")
+    checks.check_value("above", above, checks.between(0, 1, open_above=True))
 
     def infill(images: Tensor, mean: Tensor) -> Callable[[Tensor], Tensor]:
         def of(hole: Tensor) -> Tensor:
@@ -111,8 +110,7 @@ def opencv(method: str = "telea", *, radius: float = 3.0) -> Infill:
     import cv2
 
     methods = {"telea": cv2.INPAINT_TELEA, "navier_stokes": cv2.INPAINT_NS}
-    if method not in methods:
-        raise ValueError(f"method={method!r} is unknown; choose one of {', '.join(methods)}")
+    checks.check_value("method", method, checks.one_of(tuple(methods)))
 
     def inpaint(picture: np.ndarray, hole: np.ndarray) -> np.ndarray:
         return cv2.inpaint(picture, hole.astype(np.uint8), radius, methods[method])

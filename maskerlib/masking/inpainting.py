@@ -5,8 +5,6 @@ holes of random place and shape. With it as infill, a masked-out image looks as 
 classifier has no grey patch to wonder at (Phang et al., section 5; the study trains one of this kind).
 """
 
-import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskerlib.classifiers.weights import restore_weights
 from maskerlib.data.augment import random_crop_flip
 from maskerlib.data.samples import Batch, Source
-from maskerlib.running.checks import LARGEST_BATCH, SEED, WIDEST, above, check_fields, whole
+from maskerlib.running.checks import LARGEST_BATCH, SEED, WIDEST, above, changes, check_fields, check_value, whole
 from maskerlib.running.files import hash_tensors
 from maskerlib.running.seeds import stream
-from maskerlib.training.finished import load_finished, save_finished
-from maskerlib.training.loop import Plan, run_steps, source_identity
+from maskerlib.training.loop import Plan, source_identity
+from maskerlib.training.run import TrainingRun
 
 __all__ = ["Inpainter", "InpainterConfig", "random_holes", "train_inpainter"]
 
@@ -35,12 +32,13 @@ class Inpainter(nn.Module):
     Args:
         width: channels at full resolution; they double with each step down.
         seed: of the weights.
+
+    Raises ValueError for a width that no layer has.
     """
 
     def __init__(self, *, width: int = 8, seed: int = 0) -> None:
         super().__init__()
-        if width < 1:
-            raise ValueError(f"width={width} must be 1 or more channels")
+        check_value("width", width, whole(1, WIDEST))
         self.width = width
         widths = [width, 2 * width, 4 * width, 8 * width, 8 * width]
         with torch.random.fork_rng(devices=[]):
@@ -66,7 +64,8 @@ class Inpainter(nn.Module):
             features.append(x)
         for up, shortcut in zip(self.up, features[-2::-1], strict=True):
             x = up(torch.cat([F.interpolate(x, size=shortcut.shape[-2:], mode="nearest"), shortcut], dim=1))
-        return self.colours(x).add(mean).clamp(0, 1) if not self.training else self.colours(x).add(mean)
+        colours: Tensor = self.colours(x).add(mean)
+        return colours if self.training else colours.clamp(0, 1)
 
     def forward(self, images: Tensor, mean: Tensor) -> Callable[[Tensor], Tensor]:
         """A function of the hole: see `paint`."""
@@ -86,6 +85,9 @@ def random_holes(count: int, size: tuple[int, int], generator: torch.Generator) 
 
     Smooth noise, cut at a random level: the share of the image that is hidden lies between 5 % (one pixel at the
     least) and 60 %.
+
+    >>> random_holes(2, (32, 48), stream(0, "holes")).unique()
+    tensor([0., 1.])
     """
     cells = torch.randn(count, 1, 6, 6, generator=generator)
     smooth = F.interpolate(cells, size=size, mode="bicubic", align_corners=False).flatten(1)
@@ -140,12 +142,10 @@ def train_inpainter(
     Raises ValueError for an empty source or a folder that holds another run.
     """
     config = config or InpainterConfig()
-    folder = Path(folder) if folder is not None else None
-    run = json.dumps([dataclasses.asdict(config), mean.flatten().tolist(), *source_identity(source)])
-    inpainter = Inpainter(width=config.width, seed=config.seed).to(mean.device, memory_format=torch.channels_last)
-    if (saved := load_finished(folder, "inpainter", run)) is not None:
-        restore_weights(inpainter, saved, folder / "inpainter.pt")
-        return inpainter.eval().requires_grad_(False)
+    run = TrainingRun("inpainter", folder, changes(config), mean.flatten().tolist(), *source_identity(source))
+    inpainter = Inpainter(width=config.width, seed=config.seed).to(mean.device).to(memory_format=torch.channels_last)
+    if run.load(inpainter):
+        return inpainter
     adam = torch.optim.Adam(inpainter.train().parameters(), lr=config.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, config.steps)
 
@@ -153,7 +153,8 @@ def train_inpainter(
         images = batch.images.to(mean.device, memory_format=torch.channels_last)
         draws = stream(config.seed, "inpainter", number)
         images = random_crop_flip(images, draws, scale=(0.5, 1.0))
-        hole = random_holes(len(images), images.shape[-2:], draws).to(mean.device)
+        count, _, height, width = images.shape
+        hole = random_holes(count, (height, width), draws).to(mean.device)
         error = (inpainter.paint(images, hole, mean) - images).abs().mean(dim=1, keepdim=True)
         inside, outside = (error * hole).sum() / hole.sum(), (error * (1 - hole)).sum() / (1 - hole).sum()
         adam.zero_grad(set_to_none=True)
@@ -162,16 +163,6 @@ def train_inpainter(
         schedule.step()
         return {"inside": float(inside.detach()), "outside": float(outside.detach())}
 
-    history = run_steps(
-        Plan(config.steps, config.batch_size, config.seed, config.checkpoint_every, workers),
-        source,
-        step,
-        {"inpainter": inpainter, "adam": adam, "schedule": schedule},
-        identity=run,
-        folder=folder,
-        progress=progress,
-        description="inpainter",
-    )
-    inpainter.eval().requires_grad_(False)
-    save_finished(folder, "inpainter", run, {"weights": inpainter.state_dict()}, history=history, seed=config.seed)
+    plan = Plan(config.steps, config.batch_size, config.seed, config.checkpoint_every, workers)
+    run.train(inpainter, plan, source, step, {"adam": adam, "schedule": schedule}, progress=progress)
     return inpainter

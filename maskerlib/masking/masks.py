@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["area", "check_masks", "mask_from_logits", "masked_in", "masked_out", "total_variation"]
+from maskerlib.running.checks import check_value, one_of
+
+__all__ = ["area", "check_masks", "mask_from_logits", "masked_in", "masked_out", "stretched", "total_variation"]
 
 
 def check_masks(masks: Tensor, name: str = "masks") -> None:
@@ -30,17 +32,20 @@ def mask_from_logits(logits: Tensor, size: tuple[int, int], *, upsampling: str =
     """The mask (B, 1, H, W) of logits (B, 1, h, w): upsampled to `size`, then a sigmoid.
 
     The study uses "nearest" for trained maskers; "bilinear" has no steps; "smooth", a cubic B-spline, has no kinks
-    either and rounds off what is narrower than two cells, which suits one mask per image.
+    either and rounds off what is narrower than two cells, which suits one mask per image. Raises ValueError for logits of
+    another shape and for an upsampling that is none of these.
+
+    >>> mask_from_logits(torch.tensor([[[[0.0, 9.0]]]]), (1, 4))
+    tensor([[[[0.5000, 0.5000, 0.9999, 0.9999]]]])
     """
     if logits.dim() != 4 or logits.shape[1] != 1:
         raise ValueError(f"mask logits have shape {tuple(logits.shape)}, expected (B, 1, h, w)")
+    check_value("upsampling", upsampling, one_of(("nearest", "bilinear", "smooth")))
     if upsampling == "smooth":
         rows, columns = (
             _spline(cells, pixels).to(logits) for cells, pixels in zip(logits.shape[-2:], size, strict=True)
         )
         return (rows @ logits @ columns.T).sigmoid()
-    if upsampling not in ("nearest", "bilinear"):
-        raise ValueError(f"upsampling {upsampling!r} is unknown; choose nearest, bilinear or smooth")
     options = {"align_corners": False} if upsampling == "bilinear" else {}
     return F.interpolate(logits, size=size, mode=upsampling, **options).sigmoid()
 
@@ -57,17 +62,38 @@ def _spline(cells: int, pixels: int) -> Tensor:
 
 
 def masked_in(images: Tensor, masks: Tensor, hidden: Tensor) -> Tensor:
-    """The image seen through the mask, m x + (1 - m) z: only what the mask keeps (B, 3, H, W)."""
+    """The image seen through the mask, m x + (1 - m) z: only what the mask keeps (B, 3, H, W).
+
+    images x (B, 3, H, W) in [0, 1]; masks m (B, 1, H, W) in [0, 1]; hidden z (B, 3, H, W) or one colour (1, 3, 1, 1).
+
+    >>> white, grey = torch.ones(1, 3, 1, 2), torch.full((1, 3, 1, 1), 0.5)
+    >>> masked_in(white, torch.tensor([[[[1.0, 0.0]]]]), grey)[0, 0]
+    tensor([[1.0000, 0.5000]])
+    """
     return hidden + masks * (images - hidden)
 
 
 def masked_out(images: Tensor, masks: Tensor, hidden: Tensor) -> Tensor:
-    """The image with the mask removed, (1 - m) x + m z: all but what the mask keeps (B, 3, H, W)."""
+    """The image with the mask removed, (1 - m) x + m z: all but what the mask keeps (B, 3, H, W). Arguments of `masked_in`."""
     return images + masks * (hidden - images)
 
 
+def stretched(maps: Tensor) -> Tensor:
+    """Maps (B, 1, H, W) of any scale, each stretched to reach 0 and 1; a constant one becomes 0.
+
+    >>> stretched(torch.tensor([[[[-1.0, 1.0, 3.0]]], [[[7.0, 7.0, 7.0]]]])).flatten(1).tolist()
+    [[0.0, 0.5, 1.0], [0.0, 0.0, 0.0]]
+    """
+    low, high = maps.amin(dim=(1, 2, 3), keepdim=True), maps.amax(dim=(1, 2, 3), keepdim=True)
+    return (maps - low) / (high - low).where(high > low, 1)
+
+
 def area(masks: Tensor) -> Tensor:
-    """a, the mean of each mask over its pixels: (B,), a share of the image in [0, 1]."""
+    """a, the mean of each mask over its pixels: (B,), a share of the image in [0, 1].
+
+    >>> area(torch.tensor([[[[1.0, 0.0], [0.5, 0.5]]]]))
+    tensor([0.5000])
+    """
     return masks.mean(dim=(1, 2, 3))
 
 

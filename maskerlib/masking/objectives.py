@@ -10,12 +10,12 @@ c_out = [argmax F(masked-out) != y]. Per image, equation 1 minimises over m
 
 The reward of a small mask only while the masked image is classified as it should be, and c0, are CASM's (Zolna, Geras and
 Cho, 2020), which the study builds on; the masked-in side is the study's. The last term belongs to the size-conditioned
-masker, which is told the share p that its mask should cover (section 5).
+masker, which is told the area p that its mask should have (section 5).
 Equation 2 is the mean over a batch, with m = M(x). Both go through `evaluate_objective` here: where the mask comes from
 is no concern of the objective.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -25,10 +25,10 @@ from torch.nn import functional as F
 
 from maskerlib.masking import masks
 from maskerlib.masking.infills import Filling, fill
-from maskerlib.masking.terms import CROSS_ENTROPY_SIGN, MASKED_IN, MASKED_OUT, RELEASED_IN, Term, entropy
+from maskerlib.masking.terms import CROSS_ENTROPY_SIGN, MASKED_IN, MASKED_OUT, RELEASED_IN, Term
 from maskerlib.running.checks import above, check_fields, one_of
 
-__all__ = ["MASKED_IN", "MASKED_OUT", "Objective", "Side", "entropy", "evaluate_objective", "objective_backward"]
+__all__ = ["Objective", "Side", "evaluate_objective", "objective_backward"]
 
 Hidden = Filling | Mapping[str, Filling]
 """What stands where the image is hidden, for both sides of the objective or for each by its name."""
@@ -53,11 +53,11 @@ class Side:
         filling = hidden[self.name] if isinstance(hidden, Mapping) else hidden
         return self.view(images, mask, fill(filling, self.hole(mask)))
 
-    def terms(self, logits: Tensor, labels: Tensor, areas: Tensor, clean_correct: Tensor) -> tuple[Tensor, Tensor]:
-        """The weighted term of the prediction and the size term of the mask, each (B,); see the module's equation."""
-        right = (logits.argmax(dim=1) == labels).to(areas)
+    def terms(self, logits: Tensor, labels: Tensor, measured: Tensor, clean_correct: Tensor) -> tuple[Tensor, Tensor]:
+        """The weighted term of the prediction and the size term, each (B,), of masks with the areas `measured`, (B,)."""
+        right = (logits.argmax(dim=1) == labels).to(measured)
         earned = right if self.name == "in" else clean_correct * (1 - right)
-        return self.weight * self.term(logits, labels, clean_correct), -self.size * (earned - areas).relu()
+        return self.weight * self.term(logits, labels, clean_correct), -self.size * (earned - measured).relu()
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Objective:
         weight_in, weight_out: w_in and w_out.
         size_in, size_out: lambda_in and lambda_out; each acts only together with its side.
         tv: lambda_tv. The release adds 0.001 once a side, which is 0.002 here.
-        budget: lambda_p, above 0 only for masks that are asked for a share p of the image.
+        budget: lambda_p, above 0 only for masks that are asked for an area p.
         budget_power: q, 1 for the distance or 2 for its square.
 
     `Objective.released` takes the numbers of the code release, which weighs a side as a whole.
@@ -143,89 +143,100 @@ class Objective:
         )
 
     def sides(self) -> Iterator[Side]:
-        """The masked-in and the masked-out side, as far as the objective has them."""
+        """The masked-in and the masked-out side, as far as the objective has them.
+
+        >>> [side.name for side in Objective(masked_in=None).sides()]
+        ['out']
+        """
         if self.masked_in is not None:
             term = (MASKED_IN | RELEASED_IN)[self.masked_in]
             yield Side("in", masks.masked_in, term, self.weight_in, self.size_in)
         if self.masked_out is not None:
             yield Side("out", masks.masked_out, MASKED_OUT[self.masked_out], self.weight_out, self.size_out)
 
-    def shape_terms(self, mask: Tensor, share: Tensor | None) -> dict[str, Tensor]:
+    def shape_terms(self, mask: Tensor, areas: Tensor | None) -> dict[str, Tensor]:
         """What concerns the mask alone: "tv", and "budget" where the objective has one; each (B,).
 
-        Raises ValueError when it has one and `share` (B,), the share asked of each mask, is None.
+        Raises ValueError when it has one and `areas` (B,), the area asked of each mask, is None.
         """
         terms = {"tv": self.tv * masks.total_variation(mask) / 2}
         if self.budget > 0:
-            if share is None:
-                raise ValueError(f"budget={self.budget}: the objective asks for a share of the image, but none is given")
-            terms["budget"] = self.budget * (masks.area(mask) - share).abs() ** self.budget_power
+            if areas is None:
+                raise ValueError(f"budget={self.budget}: the objective asks each mask for an area; give areas, (B,)")
+            terms["budget"] = self.budget * (masks.area(mask) - areas).abs() ** self.budget_power
         return terms
 
 
 def evaluate_objective(
     objective: Objective,
-    judge: Callable[[Tensor], Tensor],
+    classify: Callable[[Tensor], Tensor],
     images: Tensor,
     mask: Tensor,
     labels: Tensor,
     clean_correct: Tensor,
     hidden: Hidden,
     *,
-    share: Tensor | None = None,
+    areas: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Equation 1, term by term: a dict of per-image losses (B,) whose sum is the objective.
 
     Args:
         objective: which terms, and their weights.
-        judge: images (B, channels, H, W) -> logits (B, C); the classifier, or a member of its pool.
+        classify: images (B, channels, H, W) -> logits (B, C); the classifier, or a member of its pool.
         images: (B, channels, H, W) in [0, 1].
         mask: (B, 1, H, W) in [0, 1].
         labels: (B,) int64, y.
         clean_correct: (B,) float, c0: 1 where the clean image is classified as y.
         hidden: what stands where the image is hidden: (B, channels, H, W) or (1, channels, 1, 1), or what an infill returns
             (`maskerlib.masking.infills`); or one of them for each side, {"in": ..., "out": ...}.
-        share: (B,) in [0, 1], p, the area that each mask is asked for; only where the objective has a budget.
+        areas: (B,) in [0, 1], p, the area that each mask is asked for; only where the objective has a budget.
 
     Returns the keys "in", "size_in" (with a masked-in side), "out", "size_out" (with a masked-out side), "tv" and, with a
-    budget, "budget". Raises ValueError for a mask or labels of another shape, or a budget without a share.
+    budget, "budget". Raises ValueError for a mask or labels of another shape, or a budget without areas.
+
+    A red image, a classifier that looks for the colour, and a mask that keeps everything:
+
+    >>> red, black = torch.eye(3)[:1, :, None, None].repeat(1, 1, 2, 2), torch.zeros(1, 3, 1, 1)
+    >>> given = red, torch.ones(1, 1, 2, 2), torch.tensor([0]), torch.ones(1), black
+    >>> terms = evaluate_objective(Objective(tv=0), lambda views: 9 * views.mean(dim=(2, 3)), *given)
+    >>> {name: round(term.item(), 2) + 0.0 for name, term in terms.items()}
+    {'in': 0.0, 'size_in': 0.0, 'out': -1.1, 'size_out': 0.0, 'tv': 0.0}
     """
     _check_shapes(images, mask, labels)
     terms: dict[str, Tensor] = {}
     for side in objective.sides():
-        logits = judge(side.show(images, mask, hidden))
+        logits = classify(side.show(images, mask, hidden))
         terms[side.name], terms[f"size_{side.name}"] = side.terms(logits, labels, masks.area(mask), clean_correct)
-    return terms | objective.shape_terms(mask, share)
+    return terms | objective.shape_terms(mask, areas)
 
 
 def objective_backward(
     objective: Objective,
-    judge: Callable[[Tensor], Tensor],
+    classify: Callable[[Tensor], Tensor],
     images: Tensor,
     mask: Tensor,
     labels: Tensor,
     clean_correct: Tensor,
     hidden: Hidden,
     *,
-    share: Tensor | None = None,
-    train: list[Tensor] | None = None,
+    areas: Tensor | None = None,
+    train: Sequence[Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Back-propagate the batch mean of `evaluate_objective` into whatever drew `mask`, one side at a time.
 
     The gradient is that of the plain sum; but each side's graph is freed before the next is built, so that the memory is
-    that of one pass through the judge. Arguments and result are those of `evaluate_objective`, the result detached.
+    that of one pass through the classifier. Arguments and result are those of `evaluate_objective`, the result detached.
 
-    `train` lists weights of the judge that learn beside the mask (CA): the mean cross-entropy of each masked view is
-    back-propagated into their `.grad`, with the mask held constant. Nothing else of the judge receives a gradient.
+    `train` lists weights of the classifier that learn beside the mask (CA): the mean cross-entropy of each masked view is
+    back-propagated into their `.grad`, with the mask held constant. Nothing else of the classifier receives a gradient.
     """
     _check_shapes(images, mask, labels)
     leaf = mask.detach().requires_grad_()
     total = torch.zeros_like(leaf)
     terms: dict[str, Tensor] = {}
     for side in objective.sides():
-        logits = judge(side.show(images, leaf, hidden))
-        areas = masks.area(leaf)
-        term, size = side.terms(logits, labels, areas, clean_correct)
+        logits = classify(side.show(images, leaf, hidden))
+        term, size = side.terms(logits, labels, masks.area(leaf), clean_correct)
         if train is None:
             total += torch.autograd.grad((term + size).mean(), leaf)[0]
         else:
@@ -236,14 +247,14 @@ def objective_backward(
                 from_network = side.weight * sign * from_network
             else:
                 from_network = torch.autograd.grad(term.mean(), leaf, retain_graph=True)[0]
-                from_weights = list(torch.autograd.grad(cross_entropy, train, allow_unused=True))
+                from_weights = list(torch.autograd.grad(cross_entropy, list(train), allow_unused=True))
             total += from_network + torch.autograd.grad(size.mean(), leaf)[0]
             _accumulate(train, from_weights)
         terms[side.name], terms[f"size_{side.name}"] = term.detach(), size.detach()
-    shape = objective.shape_terms(leaf, share)
-    total += torch.autograd.grad(sum(term.mean() for term in shape.values()), leaf)[0]
+    shape = objective.shape_terms(leaf, areas)
+    total += torch.autograd.grad([term.mean() for term in shape.values()], leaf)[0]
     terms |= {name: term.detach() for name, term in shape.items()}
-    mask.backward(total)
+    torch.autograd.backward(mask, total)
     return terms
 
 
@@ -257,7 +268,7 @@ def _check_shapes(images: Tensor, mask: Tensor, labels: Tensor) -> None:
         raise ValueError(f"labels have shape {tuple(labels.shape)}, expected ({len(images)},): one an image")
 
 
-def _accumulate(weights: list[Tensor], gradients: list[Tensor | None]) -> None:
+def _accumulate(weights: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
     for weight, gradient in zip(weights, gradients, strict=True):
         if gradient is None:  # a weight that the forward pass does not use, such as an auxiliary head's
             continue

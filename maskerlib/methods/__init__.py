@@ -1,7 +1,6 @@
 """Every way to draw a map, behind one protocol: method(images, targets, classifier) -> saliency. Imports the rooms before it.
 
-    protocol              what a method is
-    registry              methods by name
+    entry                 what a method says of itself: its kind, its cost
     optimise              one mask per image, by gradient descent (equation 1)
     trained               a trained masker, by its folder
     attributions          from signed attributions to a map
@@ -13,6 +12,7 @@
     captum_method         any attribution of captum
     centre_box            a box in the middle, whatever the image
     random_map            noise, whatever the image
+    registry              methods by name
     asking                how a method is asked, and what it must answer
     saved_maps            maps drawn before, in an array or in files
 """

@@ -6,16 +6,15 @@ were saved get the numbers of the method that drew them.
 
 import functools
 import types
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.classifiers.doors import aligned, class_number
+from maskerlib.classifiers.doors import Method, aligned, class_number
 from maskerlib.data.samples import Source
 from maskerlib.masking.masks import check_masks
-from maskerlib.methods.protocol import Method
+from maskerlib.running.checks import check_value, one_of
 from maskerlib.running.precision import autocast
 
 __all__ = [
@@ -40,10 +39,10 @@ _REDUCE = (
 
 
 def explained_by(method: object, classifier: Classifier) -> Classifier:
-    """The classifier that a method carries (attribute `classifier`, as `maskerlib.masker.training.Trained` has), or the one
-    given.
+    """The classifier that a method carries as its attribute `classifier`, or the one given.
 
-    It is found behind functools.partial and a bound method, and not in a lambda: name it in `explained=` there.
+    `maskerlib.masker.trained.Trained` carries one. It is found behind functools.partial and a bound method, and not in a lambda:
+    name it in `explained=` there.
     """
     while isinstance(method, functools.partial | types.MethodType):
         method = method.func if isinstance(method, functools.partial) else method.__self__
@@ -59,8 +58,7 @@ def known_labels(source: Source, classifier: Classifier, targets: str = "labels"
     Raises ValueError for another `targets`, a source without images, and with targets="labels" as
     `maskerlib.classifiers.doors.aligned` does.
     """
-    if targets not in TARGETS:
-        raise ValueError(f"targets={targets!r} is unknown; choose one of {', '.join(TARGETS)}")
+    check_value("targets", targets, one_of(TARGETS))
     if not len(source):
         raise ValueError("the source has 0 images, expected 1 or more: no map can be drawn")
     try:
@@ -92,7 +90,7 @@ def translated(classes: Tensor, spoken: Classifier, heard: Classifier) -> Tensor
     if not spoken.class_names or not heard.class_names or spoken.class_names == heard.class_names:
         return classes
     numbers: dict[int, int] = {}
-    for number in classes.unique().tolist():
+    for number in set(classes.tolist()):
         try:
             numbers[number] = class_number(spoken.class_name(number), heard)
         except ValueError:
@@ -108,7 +106,8 @@ def to_device_of(classifier: Classifier, part: Tensor, *, copy: bool = False) ->
 def clean_logits(classifier: Classifier, images: Tensor, precision: str) -> Tensor:
     """What the classifier says of whole images: logits (B, C), without graph, on the device of the images."""
     with autocast(precision, classifier.mean.device), torch.no_grad():
-        return classifier(to_device_of(classifier, images)).to(images.device)
+        logits: Tensor = classifier(to_device_of(classifier, images))
+    return logits.to(images.device)
 
 
 def ask(name: str, method: Method, images: Tensor, targets: Tensor, classifier: Classifier, precision: str) -> Tensor:
@@ -130,7 +129,7 @@ def ask(name: str, method: Method, images: Tensor, targets: Tensor, classifier: 
     return check_saliency(maps, images, name)
 
 
-def check_saliency(maps: Any, images: Tensor, name: str) -> Tensor:
+def check_saliency(maps: object, images: Tensor, name: str) -> Tensor:
     """The maps of a method as float32 on the device of the images, without graph, contiguous, clamped to [0, 1].
 
     Raises ValueError, naming the method, when they are not a tensor (B, 1, H, W) of the images' size, or not

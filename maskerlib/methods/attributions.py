@@ -1,4 +1,4 @@
-"""From signed attributions to a map: what every gradient method of this library has in common, and a reducer for others."""
+"""From signed attributions a to a map, min(1, sum over channels of |a| / its 99 % quantile): what gradient methods share."""
 
 import math
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.classifiers.doors import Targets, as_targets, check_images
+from maskerlib.running.checks import between, check_value, one_of
 from maskerlib.running.precision import single
 
 __all__ = ["SIGNS", "Attribute", "GradientMethod", "admitted", "by_captum", "magnitude_map"]
@@ -37,6 +38,9 @@ def magnitude_map(
 
     A pixel without attribution stays exactly 0, and so does a map of zeros.
 
+    >>> magnitude_map(torch.tensor([[[[2.0, 0.0, -1.0]], [[-2.0, 0.0, 0.0]]]]), clip=1).flatten().tolist()
+    [1.0, 0.0, 0.25]
+
     Args:
         channels: "sum" or "max".
         clip: the quantile, in (0, 1]; 1 divides by the maximum. Where the quantile is 0 the maximum is taken.
@@ -60,12 +64,9 @@ def magnitude_map(
 
 
 def _check_map_options(channels: str, clip: float, sign: str) -> None:
-    if channels not in ("sum", "max"):
-        raise ValueError(f"channels={channels!r} is unknown; choose sum or max")
-    if not 0 < clip <= 1:
-        raise ValueError(f"clip={clip}: expected a quantile above 0 and at most 1")
-    if sign not in SIGNS:
-        raise ValueError(f"sign={sign!r} is unknown; choose one of {', '.join(SIGNS)}")
+    check_value("channels", channels, one_of(("sum", "max")))
+    check_value("clip", clip, between(0, 1, open_below=True))
+    check_value("sign", sign, one_of(SIGNS))
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,7 @@ class GradientMethod:
         for images that are.
     channels, clip, sign: as in `magnitude_map`, which turns the one into the other.
 
-    Those of `maskerlib.methods.gradients` raise ValueError for images that are not in [0, 1] or hold NaN, and for a target that
-    is no class.
+    Those of this room raise ValueError for images that are not in [0, 1] or hold NaN, and for a target that is no class.
     """
 
     attribute: Attribute
@@ -89,13 +89,12 @@ class GradientMethod:
         _check_map_options(self.channels, self.clip, self.sign)
 
     def __call__(self, images: Tensor, targets: Targets, classifier: Classifier) -> Tensor:
-        options = {"channels": self.channels, "clip": self.clip, "sign": self.sign}
-        return magnitude_map(self.attribute(images, targets, classifier), **options)
+        attribution = self.attribute(images, targets, classifier)
+        return magnitude_map(attribution, channels=self.channels, clip=self.clip, sign=self.sign)
 
 
-def admitted(attribute: Attribute) -> Attribute:
-    """`attribute` behind the doors of `maskerlib.classifiers.doors`: it is given images in [0, 1] without NaN, and targets (B,)
-    int64."""
+def admitted(attribute: Callable[[Tensor, Tensor, Classifier], Tensor]) -> Attribute:
+    """`attribute` behind `maskerlib.classifiers.doors`: it is given images in [0, 1] without NaN, and targets (B,) int64."""
 
     def checked(images: Tensor, targets: Targets, classifier: Classifier) -> Tensor:
         check_images(images, classifier)

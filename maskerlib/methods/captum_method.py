@@ -1,4 +1,4 @@
-"""Any attribution of captum as a method of this library."""
+"""Any attribution of captum as a method of this library: its numbers become a map through `magnitude_map`."""
 
 from collections.abc import Callable
 from typing import Any

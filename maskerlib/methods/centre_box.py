@@ -5,8 +5,9 @@ import math
 from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.classifiers.doors import check_images
-from maskerlib.methods.protocol import Method, MethodEntry
+from maskerlib.classifiers.doors import Method, Targets, check_images
+from maskerlib.methods.entry import MethodEntry
+from maskerlib.running.checks import between, check_value
 
 __all__ = ["ENTRY", "centre_box"]
 
@@ -17,10 +18,9 @@ def centre_box(area: float = 0.5) -> Method:
     area: share of the image that the box covers, in (0, 1]; each side is the image's times the square root of
         it, rounded to pixels. One half is what the release of Phang et al. takes: 158 of 224 pixels a side.
     """
-    if not 0 < area <= 1:
-        raise ValueError(f"area={area}: expected a share of the image above 0 and at most 1")
+    check_value("area", area, between(0, 1, open_below=True))
 
-    def method(images: Tensor, targets: Tensor, classifier: Classifier) -> Tensor:
+    def method(images: Tensor, targets: Targets, classifier: Classifier) -> Tensor:
         check_images(images, classifier)
         saliency = images.new_zeros(len(images), 1, *images.shape[-2:])
         spans = []

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskerlib.classifiers.classifier import Classifier, frozen
-from maskerlib.classifiers.doors import Targets, as_targets, check_images
+from maskerlib.classifiers.doors import Method, Targets, as_targets, check_images
 from maskerlib.classifiers.layouts import first_tensor
-from maskerlib.methods.protocol import Method, MethodEntry
+from maskerlib.masking.masks import stretched
+from maskerlib.methods.entry import MethodEntry
 
 __all__ = ["ENTRY", "grad_cam"]
 
@@ -51,8 +52,7 @@ def grad_cam(layer: str | None = None) -> Method:
                 f"there; {_earlier(classifier, name)}"
             )
         cam = F.interpolate(cam.float().relu(), size=images.shape[-2:], mode="bilinear", align_corners=False)
-        low, high = cam.amin(dim=(1, 2, 3), keepdim=True), cam.amax(dim=(1, 2, 3), keepdim=True)
-        return ((cam - low) / (high - low).where(high > low, 1)).clamp(0, 1).to(images.device)
+        return stretched(cam).clamp(0, 1).to(images.device)
 
     return method
 

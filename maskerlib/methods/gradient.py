@@ -5,7 +5,7 @@ from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.methods.attributions import GradientMethod, admitted, by_captum
-from maskerlib.methods.protocol import MethodEntry
+from maskerlib.methods.entry import MethodEntry
 
 __all__ = ["ENTRY", "gradient", "logit_gradient"]
 
@@ -24,4 +24,6 @@ def logit_gradient(images: Tensor, targets: Tensor, classifier: Classifier) -> T
         return by_captum(Saliency(classifier), images, targets, abs=False)
 
 
-ENTRY = MethodEntry("gradient", "the gradient of the logit", gradient, kind="gradient", signed=True, forward=2, backward=1)
+ENTRY = MethodEntry(
+    "gradient", "the gradient of the logit", gradient, kind="gradient", signed=True, forward=2, backward=1
+)

@@ -1,4 +1,8 @@
-"""Guided backprop (Springenberg et al., 2014), on a copy of the classifier whose every ReLU can be found."""
+"""Guided backprop (Springenberg et al., 2014): the gradient of a logit, but that each ReLU lets positive gradients through alone.
+
+Where a ReLU of x sends back g [x > 0] of the gradient g that arrives, it sends back max(g, 0) [x > 0]. This needs a copy of the
+classifier in which every ReLU can be found.
+"""
 
 import copy
 import warnings
@@ -8,7 +12,7 @@ from torch import Tensor, nn
 
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.methods.attributions import GradientMethod, admitted, by_captum
-from maskerlib.methods.protocol import MethodEntry
+from maskerlib.methods.entry import MethodEntry
 
 __all__ = ["ENTRY", "guided_backprop", "guided_copy"]
 
@@ -75,7 +79,7 @@ class _GuidedReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self.calls += 1
-        y = self.relu(x.clone())
+        y: Tensor = self.relu(x.clone())
         return y if self.cap is None else y.clamp(max=self.cap)
 
 

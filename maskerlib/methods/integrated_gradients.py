@@ -1,6 +1,8 @@
-"""Integrated gradients (Sundararajan et al., 2017), and how far they are from the sum that they promise."""
+"""Integrated gradients (Sundararajan et al., 2017): (x - z) times the mean of dF_y / dx on the straight line from z to x.
 
-import math
+They add up to F_y(x) - F_y(z), the change of the class's logit from a baseline z; `completeness_gap` says how far they miss it.
+"""
+
 import warnings
 
 import torch
@@ -10,7 +12,8 @@ from torch import Tensor
 from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.classifiers.doors import Targets, as_targets
 from maskerlib.methods.attributions import GradientMethod, admitted, by_captum
-from maskerlib.methods.protocol import MethodEntry
+from maskerlib.methods.entry import MethodEntry
+from maskerlib.running.checks import above, check_value, whole
 
 __all__ = ["ENTRY", "completeness_gap", "integrated_gradients"]
 
@@ -43,10 +46,10 @@ def integrated_gradients(
 
     Raises ValueError for fewer steps or a smaller batch size than 1, or a tolerance that is not above 0.
     """
-    if steps < 1 or batch_size < 1:
-        raise ValueError(f"steps={steps}, batch_size={batch_size}: expected 1 or more of each")
-    if tolerance is not None and not 0 < tolerance < math.inf:
-        raise ValueError(f"tolerance={tolerance}: expected a share of the logit's change above 0, such as 0.05, or None")
+    check_value("steps", steps, whole(1))
+    check_value("batch_size", batch_size, whole(1))
+    if tolerance is not None:
+        check_value("tolerance", tolerance, above(0))
 
     def integral(images: Tensor, start: Tensor, targets: Tensor, classifier: Classifier, count: int) -> Tensor:
         options = {"n_steps": count, "baselines": start, "internal_batch_size": max(batch_size, len(images))}

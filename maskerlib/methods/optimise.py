@@ -1,4 +1,4 @@
-"""One mask per image (equation 1): gradient descent on the logits of a coarse mask.
+"""One mask per image (equation 1): m = argmin over m of the objective, by gradient descent on the logits of a coarse mask.
 
 The objective, the blends and the way from logits to a mask are those of a trained masker (equation 2); only the logits
 are free numbers here. The objective alone is easily met by speckle that fools the classifier. Four plain measures leave
@@ -7,6 +7,7 @@ shift of image and mask together at every step, and noise on the logits, so that
 cell (Fong & Vedaldi, 2017, jitter and blur for the same reason).
 """
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +18,15 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from maskerlib.classifiers.classifier import Classifier, frozen
-from maskerlib.classifiers.doors import Targets, as_targets, check_classifier, check_images
+from maskerlib.classifiers.doors import Method, Targets, as_targets, check_classifier, check_images
 from maskerlib.classifiers.networks import with_gradients
 from maskerlib.masking.infills import INFILLS, Infill, fill
 from maskerlib.masking.masks import mask_from_logits, masked_in, masked_out
 from maskerlib.masking.objectives import Objective, objective_backward
-from maskerlib.methods.protocol import Method, MethodEntry
+from maskerlib.methods.entry import MethodEntry
+from maskerlib.running.checks import above, between, check_value, whole
 from maskerlib.running.precision import autocast
+from maskerlib.running.registry import check_options
 from maskerlib.running.seeds import stream
 from maskerlib.training.loop import Diverged, learning_rate_factor
 
@@ -101,18 +104,35 @@ def optimise_mask(
     short = min(height, width)
     cells = (round(grid * height / short), round(grid * width / short)) if isinstance(grid, int) else grid
     reach = round(shift * short)
-    options = (objective, cells, steps, lr, start, reach, noise, infill, seed, precision, progress)
+    parts = torch.split(images, batch_size)
     with frozen(classifier), torch.no_grad():
-        logits = [_see(classifier, part, precision) for part in images.split(batch_size)]
+        logits = [_see(classifier, part, precision) for part in parts]
     chosen = as_targets(targets, torch.cat(logits), classifier)
-    parts = zip(images.split(batch_size), logits, chosen.split(batch_size), strict=True)
-    found = [_optimise(classifier, *part, *options) for part in parts]
+    found = [
+        _optimise(
+            classifier,
+            *part,
+            objective=objective,
+            cells=cells,
+            steps=steps,
+            lr=lr,
+            start=start,
+            reach=reach,
+            noise=noise,
+            infill=infill,
+            seed=seed,
+            precision=precision,
+            progress=progress,
+        )
+        for part in zip(parts, logits, torch.split(chosen, batch_size), strict=True)
+    ]
     return found[0] if len(found) == 1 else _joined(found)
 
 
 def _see(classifier: Classifier, views: Tensor, precision: str) -> Tensor:
     with autocast(precision, views.device):
-        return classifier(views.contiguous(memory_format=classifier.memory_format))
+        logits: Tensor = classifier(views.contiguous(memory_format=classifier.memory_format))
+    return logits
 
 
 def _optimise(
@@ -120,6 +140,7 @@ def _optimise(
     images: Tensor,
     clean: Tensor,
     targets: Tensor,
+    *,
     objective: Objective,
     cells: tuple[int, int],
     steps: int,
@@ -133,10 +154,10 @@ def _optimise(
     progress: bool,
 ) -> Optimised:
     """The masks of one batch; `clean` are the logits of the images."""
-    size = images.shape[-2:]
+    size = (images.shape[-2], images.shape[-1])
     images = images.contiguous(memory_format=classifier.memory_format)
 
-    def see(views: Tensor) -> Tensor:
+    def classify(views: Tensor) -> Tensor:
         with autocast(precision, views.device):
             return classifier.decision(classifier(views), targets)[0]
 
@@ -160,8 +181,9 @@ def _optimise(
             hidden = {
                 side.name: _move(fill(filling, side.hole(mask)), by, reach) for side in objective.sides()
             }
-            moved = [_move(part, by, reach) for part in (images, mask)]
-            terms = objective_backward(objective, see, *moved, labels, clean_correct, hidden)
+            shown, moved = _move(images, by, reach), _move(mask, by, reach)
+            terms = objective_backward(objective, classify, shown, moved, labels, clean_correct, hidden)
+            assert logits.grad is not None
             logits.grad *= len(images)  # the sum of the images' objectives, not their mean: each on its own
             _record(history, terms, step)
             adam.step()
@@ -171,25 +193,29 @@ def _optimise(
             mask = mask_from_logits(logits, size, upsampling="smooth")
             kept = masked_in(images, mask, fill(filling, 1 - mask))
             left = masked_out(images, mask, fill(filling, mask))
-            views = (images, kept, left)
-            answers = [see(view).softmax(dim=1).gather(1, labels[:, None])[:, 0] for view in views]
-    return Optimised(mask, targets, *answers, history)
+            answers = [classify(view).softmax(dim=1).gather(1, labels[:, None])[:, 0] for view in (images, kept, left)]
+    return Optimised(mask, targets, answers[0], answers[1], answers[2], history)
 
 
 def _joined(parts: list[Optimised]) -> Optimised:
     """What was found for several batches, as one; the history is the mean over all images."""
     fields = ("masks", "targets", "clean", "kept", "left")
-    whole = [torch.cat([getattr(part, field) for part in parts]) for field in fields]
-    share = [len(part.masks) / len(whole[0]) for part in parts]
+    whole = {field: torch.cat([getattr(part, field) for part in parts]) for field in fields}
+    share = [len(part.masks) / len(whole["masks"]) for part in parts]
     history = {
         name: [sum(weight * value for weight, value in zip(share, values, strict=True)) for values in zip(*steps, strict=True)]
         for name, steps in {name: [part.history[name] for part in parts] for name in parts[0].history}.items()
     }
-    return Optimised(*whole, history)
+    return Optimised(**whole, history=history)
 
 
 def mask_method(*, seed: int = 0, progress: bool = False, **options: Any) -> Method:
-    """`optimise_mask` with `options` as a saliency method: (images, targets, classifier) -> masks (B, 1, H, W)."""
+    """`optimise_mask` with `options` as a saliency method: (images, targets, classifier) -> masks (B, 1, H, W).
+
+    Raises ValueError for an option that it does not have.
+    """
+    parameters = inspect.signature(optimise_mask).parameters.values()
+    check_options("optimise_mask", options, [each.name for each in parameters if each.kind is each.KEYWORD_ONLY])
 
     def method(images: Tensor, targets: Targets, classifier: Classifier) -> Tensor:
         return optimise_mask(classifier, images, targets, seed=seed, progress=progress, **options).masks
@@ -217,14 +243,10 @@ def _record(history: dict[str, list[float]], terms: dict[str, Tensor], step: int
 def _check(grid: int | tuple[int, int], **numbers: float) -> None:
     if min((grid,) if isinstance(grid, int) else grid) < 1:
         raise ValueError(f"grid={grid!r} must be 1 cell or more along each side")
+    rules = {"steps": whole(1), "batch_size": whole(1), "lr": above(0), "noise": above(0, included=True)}
+    rules["shift"] = between(0, 0.5, open_above=True)
     for name, value in numbers.items():
-        least = 1 if name in ("steps", "batch_size") else 0
-        if not (math.isfinite(value) and value >= least) or (name == "lr" and value == 0):
-            raise ValueError(
-                f"{name}={value!r} must be a finite number, {'above 0' if name == 'lr' else f'{least} or more'}"
-            )
-    if numbers["shift"] >= 0.5:
-        raise ValueError(f"shift={numbers['shift']!r} must be below 0.5 of the shorter side")
+        check_value(name, value, rules[name])
 
 
 ENTRY = MethodEntry(
@@ -233,6 +255,6 @@ ENTRY = MethodEntry(
     mask_method,
     kind="per-image mask",
     stochastic=True,
-    forward=201,
+    forward=204,
     backward=200,
 )

@@ -1,4 +1,4 @@
-"""Noise, whatever the image: the value of a metric when the map knows nothing."""
+"""Noise, m ~ U(0, 1) at every pixel, whatever the image: the value of a metric when the map knows nothing."""
 
 import zlib
 
@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.classifiers.doors import check_images
-from maskerlib.methods.protocol import Method, MethodEntry
+from maskerlib.classifiers.doors import Method, Targets, check_images
+from maskerlib.methods.entry import MethodEntry
 
 __all__ = ["ENTRY", "random_map"]
 
@@ -21,7 +21,7 @@ def random_map(seed: int = 0, *, smooth: bool = False) -> Method:
     smooth: draw 6 x 6 values and interpolate bilinearly: blobs as large as objects, not one value a pixel.
     """
 
-    def method(images: Tensor, targets: Tensor, classifier: Classifier) -> Tensor:
+    def method(images: Tensor, targets: Targets, classifier: Classifier) -> Tensor:
         check_images(images, classifier)
         height, width = images.shape[-2:]
         grid = (6, 6) if smooth else (height, width)
@@ -37,6 +37,4 @@ def random_map(seed: int = 0, *, smooth: bool = False) -> Method:
     return method
 
 
-ENTRY = MethodEntry(
-    "random", "noise, whatever the photo", random_map, kind="baseline", stochastic=True, forward=0
-)
+ENTRY = MethodEntry("random", "noise, whatever the photo", random_map, kind="baseline", stochastic=True, forward=0)

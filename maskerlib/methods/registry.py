@@ -1,16 +1,24 @@
-"""Methods by name. A new one is a module with an `ENTRY`, and its line here."""
+"""Methods by name. A new one is a module with an `ENTRY`, and its line here.
 
-import inspect
+It is then listed by `maskerlib explain --list`, drawn by `maskerlib explain --method`, and held to the contract of all methods
+by `tests/test_methods.py`.
+
+>>> METHODS["integrated-gradients"].backward, METHODS.find("masker:runs/mine")[1]
+(50, ('runs/mine',))
+"""
+
 from typing import Any
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.methods.protocol import Method, MethodEntry
+from maskerlib.classifiers.doors import Method
+from maskerlib.methods.entry import MethodEntry
 from maskerlib.running.registry import Registry
 
-__all__ = ["METHODS", "method_named"]
+__all__ = ["METHODS", "method_named", "table"]
 
-METHODS: Registry[MethodEntry] = Registry(
+METHODS = Registry(
     "method",
+    MethodEntry,
     "maskerlib.methods",
     [
         "optimise",
@@ -37,15 +45,27 @@ def method_named(name: str, classifier: Classifier, *, seed: int = 0, progress: 
         options: of its factory, such as `samples=50` of "smooth-grad".
 
     Raises ValueError for an unknown name or option, with those that there are, and a masker without a folder; for a folder as
-    `maskerlib.masker.training.load_trained` does.
+    `maskerlib.masker.trained.load_trained` does.
     """
-    entry, told = METHODS.find(name)
-    parameters = inspect.signature(entry.make).parameters.values()
-    known = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    for option in options:
-        if option not in known[len(told) :] or option == "classifier":
-            takes = ", ".join(each for each in known[len(told) :] if each != "classifier") or "none"
-            raise ValueError(f"method {name!r} has no option {option!r}; its options are {takes}")
     offered = {"classifier": classifier, "seed": seed, "progress": progress}
-    method: Method = entry.make(*told, **{key: value for key, value in offered.items() if key in known}, **options)
+    method: Method = METHODS.made(name, options, offered)
     return method
+
+
+def table() -> list[str]:
+    """All methods as a table in Markdown, a line each; its columns are those of `MethodEntry`.
+
+    "signed" and "seed" are marked where the method has signs, and where its map depends on the seed; "forward" and "backward"
+    count the images that the classifier sees, and the gradients that pass through it, for each image.
+
+    >>> print(table()[0])
+    | name                 | kind           | signed | seed | forward | backward | what it is |
+    """
+    rows: list[tuple[str, ...]] = [("name", "kind", "signed", "seed", "forward", "backward", "what it is")]
+    for name, entry in METHODS.items():
+        marks = ("yes" if mark else "" for mark in (entry.signed, entry.stochastic))
+        rows.append((name, entry.kind, *marks, str(entry.forward), str(entry.backward), entry.says))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1] + [0]
+    lines = [" | ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
+    rule = " | ".join("-" * (width or 3) for width in widths)
+    return [f"| {line} |" for line in (lines[0], rule, *lines[1:])]

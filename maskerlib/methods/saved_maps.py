@@ -20,12 +20,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from maskerlib.classifiers.classifier import Classifier, frozen
-from maskerlib.classifiers.doors import check_classifier, check_images
+from maskerlib.classifiers.doors import Method, check_classifier, check_images
 from maskerlib.data.files.images import read_image
 from maskerlib.data.files.listing import is_image_name
-from maskerlib.data.samples import Source, as_size, batches
+from maskerlib.data.indices import as_size
+from maskerlib.data.samples import Source, batches
 from maskerlib.methods.asking import ask, clean_logits, explained_by, known_labels, to_explain
-from maskerlib.methods.protocol import Method
 from maskerlib.running.files import atomic_path, make_folder, read_json, write_json
 
 __all__ = ["Maps", "Reader", "load_maps", "map_reader", "save_maps"]
@@ -205,9 +205,10 @@ def _load(path: Path, called: str) -> np.ndarray:
     if path.suffix.lower() != ".npy":
         raise ValueError(f"{called}: {path} is no .npy file; save an array with numpy.save, or give a folder of maps")
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ValueError(f"{called}: {path} is not a readable array ({error}); save it again with numpy.save") from None
+    return array
 
 
 def _place(folder: Path, name: str, end: str) -> Path:

@@ -1,6 +1,5 @@
-"""SmoothGrad (Smilkov et al., 2017): the mean gradient of noisy copies of an image."""
+"""SmoothGrad (Smilkov et al., 2017): the mean gradient of noisy copies of an image, E dz_y / dx at x + n, n ~ N(0, sigma^2)."""
 
-import math
 import zlib
 
 import torch
@@ -8,8 +7,10 @@ from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.methods.attributions import GradientMethod, admitted
+from maskerlib.methods.entry import MethodEntry
 from maskerlib.methods.gradient import logit_gradient
-from maskerlib.methods.protocol import MethodEntry
+from maskerlib.running.checks import above, check_value, whole
+from maskerlib.running.precision import single
 from maskerlib.running.seeds import stream
 
 __all__ = ["ENTRY", "smooth_grad"]
@@ -36,13 +37,13 @@ def smooth_grad(
 
     Raises ValueError for fewer samples than 1 or a sigma below 0.
     """
-    if samples < 1 or not 0 <= sigma < math.inf:
-        raise ValueError(f"samples={samples}, sigma={sigma}: expected 1 sample or more and a sigma of 0 or more")
+    check_value("samples", samples, whole(1))
+    check_value("sigma", sigma, above(0, included=True))
 
     def attribute(images: Tensor, targets: Tensor, classifier: Classifier) -> Tensor:
         # The checksum of the image's bytes says which noise is its own.
         names = [zlib.crc32(image.contiguous().numpy()) for image in images.detach().float().cpu()]
-        total = 0.0
+        total = torch.zeros_like(single(images))
         for sample in range(samples):
             noise = [torch.randn(images.shape[1:], generator=stream(seed, "smooth", name, sample)) for name in names]
             total = total + logit_gradient(images + sigma * torch.stack(noise).to(images), targets, classifier)

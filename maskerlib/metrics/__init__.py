@@ -2,6 +2,8 @@
 
     boxes        from a mask to a box
     per_image    OM, LE, F1, SM: one number an image
+    evidence     what a metric may look at
+    registry     the columns of `evaluate`; a new metric is one function
     components   every component at every threshold, in one pass
     contours     the boxes of wsolevaluation
     curves       PxAP and MaxBoxAcc: one number a data set

@@ -27,6 +27,9 @@ def binarise(masks: Tensor, threshold: float | None = None) -> Tensor:
 
     threshold: one number in [0, 1] for all masks, or None for each mask's own mean, where nothing is shared
         between images. A constant mask, whatever its value, has no pixel above its mean: the empty set.
+
+    >>> binarise(torch.tensor([[[[0.0, 0.2, 0.7]]]])).tolist()
+    [[[[False, False, True]]]]
     """
     check_masks(masks)
     if threshold is not None:
@@ -41,6 +44,9 @@ def largest_component(binary: Tensor) -> Tensor:
 
     Diagonal neighbours are not connected. Of components of equal size the one that comes first row by row is
     kept. An empty set stays empty.
+
+    >>> largest_component(torch.tensor([[[[True, False, True, True]]]])).tolist()
+    [[[[False, False, True, True]]]]
     """
     if binary.dim() != 4 or binary.shape[1] != 1 or binary.dtype != torch.bool:
         raise ValueError(f"a set is {binary.dtype} {tuple(binary.shape)}, expected torch.bool (B, 1, H, W)")
@@ -60,7 +66,11 @@ def largest_component(binary: Tensor) -> Tensor:
 
 
 def predicted_boxes(masks: Tensor, threshold: float | None = None) -> Tensor:
-    """(B, 4) float32: box of the largest component of each mask (B, 1, H, W). `threshold`: see `binarise`."""
+    """(B, 4) float32: box of the largest component of each mask (B, 1, H, W). `threshold`: see `binarise`.
+
+    >>> predicted_boxes(torch.tensor([[[[0.9, 0.0, 0.8, 0.7], [0.0, 0.0, 0.0, 0.6]]]]))
+    tensor([[2., 0., 4., 2.]])
+    """
     return component_boxes(largest_component(binarise(masks, threshold)))
 
 

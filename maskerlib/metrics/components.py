@@ -42,6 +42,10 @@ def component_tree(levels: np.ndarray) -> Components:
 
     Args:
         levels: (B, H, W), integers >= 0; level 0 is background at every k.
+
+    >>> parts = component_tree(np.array([[[2, 1, 0, 1]]]))
+    >>> sorted(zip(parts.low.tolist(), parts.high.tolist(), parts.area.tolist()))  # {>= 2} has one, {>= 1} has two
+    [(1, 1, 1), (1, 1, 2), (2, 2, 1)]
     """
     forest = _Forest(levels)
     for level in range(int(levels.max(initial=0)), 0, -1):
@@ -98,7 +102,7 @@ class _Forest:
         self.closed.append((np.full(roots.size, low), *state))
 
     def _roots(self, runs: np.ndarray) -> np.ndarray:
-        roots = self.parent[runs]
+        roots: np.ndarray = self.parent[runs]
         while not np.array_equal(above := self.parent[roots], roots):
             roots = above
         self.parent[runs] = roots
@@ -114,12 +118,12 @@ class _Forest:
         """np.unique without the sort: of equal nodes, the one that was written last stays."""
         order = np.arange(nodes.size)
         self.slot[nodes] = order
-        return nodes[self.slot[nodes] == order]
+        kept: np.ndarray = nodes[self.slot[nodes] == order]
+        return kept
 
 
 def _edges(levels: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of touching runs, sorted by the level from which both are foreground, and where each level
-    begins."""
+    """Pairs of touching runs, sorted by the level from which both are foreground, and where each level begins."""
     run = np.cumsum(begins).reshape(levels.shape) - 1
     beside = begins[:, :, 1:]
     below = begins[:, 1:] | begins[:, :-1]  # two runs touch along many columns; the first of them is enough

@@ -40,16 +40,20 @@ def contour_boxes(bytes_: np.ndarray, cut: int) -> np.ndarray:
 
 
 def inclusive_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Intersection over union of all pairs of boxes whose last column and row count: (N, 4), (M, 4) -> (N, M) float64."""
+    """Intersection over union of all pairs of boxes whose last column and row count: (N, 4), (M, 4) -> (N, M) float64.
+
+    >>> inclusive_iou(np.array([[0, 0, 1, 1]]), np.array([[0, 0, 1, 1], [1, 0, 2, 1]])).round(3).tolist()
+    [[1.0, 0.333]]
+    """
 
     def sides(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        return high - low + 1
+        return np.asarray(high - low + 1)
 
     first, second = first[:, None], second[None]
     width_height = sides(np.maximum(first[..., :2], second[..., :2]), np.minimum(first[..., 2:], second[..., 2:]))
     shared = np.maximum(width_height, 0).prod(axis=-1)
     areas = [sides(boxes[..., :2], boxes[..., 2:]).prod(axis=-1) for boxes in (first, second)]
-    return shared / (areas[0] + areas[1] - shared)
+    return np.asarray(shared / (areas[0] + areas[1] - shared))
 
 
 def contour_fits(

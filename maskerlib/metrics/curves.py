@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from maskerlib.data.boxes import box_iou, pad_boxes
-from maskerlib.masking.masks import check_masks
+from maskerlib.masking.masks import check_masks, stretched
 from maskerlib.metrics.components import Components, component_tree
 from maskerlib.metrics.contours import contour_fits
+from maskerlib.running.checks import check_value, one_of, whole
 
 __all__ = ["PROTOCOLS", "BoxCurve", "PixelCurve", "default_thresholds", "normalise_maps"]
 
@@ -31,20 +32,25 @@ PROTOCOLS = ("maskerlib", "wsolevaluation")
 """Whose rules turn a map into boxes: this library's, or those of the public code of Choe et al.
 (`maskerlib.metrics.contours`)."""
 
+_NORMALISE = one_of(("none", "minmax"))
+
 
 def default_thresholds(count: int = 100) -> Tensor:
-    """(count,) float32: 0, 1 / count, ..., (count - 1) / count, for sets {mask > t}. Nothing lies above 1."""
+    """(count,) float32: 0, 1 / count, ..., (count - 1) / count, for sets {mask > t}. Nothing lies above 1.
+
+    >>> default_thresholds(4)
+    tensor([0.0000, 0.2500, 0.5000, 0.7500])
+    """
     return torch.arange(count, dtype=torch.float32) / count
 
 
 def normalise_maps(masks: Tensor, normalise: str) -> Tensor:
-    """Masks (B, 1, H, W) as they are ("none"), or each stretched to reach 0 and 1 ("minmax"; constant: 0)."""
-    if normalise == "none":
-        return masks
-    if normalise != "minmax":
-        raise ValueError(f"normalise {normalise!r} is unknown; choose none or minmax")
-    low, high = masks.amin(dim=(1, 2, 3), keepdim=True), masks.amax(dim=(1, 2, 3), keepdim=True)
-    return (masks - low) / (high - low).where(high > low, 1)
+    """Masks (B, 1, H, W) as they are ("none"), or each stretched to reach 0 and 1 ("minmax"; constant: 0).
+
+    Raises ValueError for another `normalise`.
+    """
+    check_value("normalise", normalise, _NORMALISE)
+    return masks if normalise == "none" else stretched(masks)
 
 
 class PixelCurve:
@@ -58,12 +64,18 @@ class PixelCurve:
     Args:
         bins: the thresholds are 0, 1 / bins, ..., 1, the same for all images.
         normalise: "none" or "minmax", see the module.
+
+    Raises ValueError for a value that is none of these.
+
+    >>> curve = PixelCurve()
+    >>> curve.update(torch.tensor([[[[0.9, 0.5, 0.1]]]]), torch.tensor([[[True, False, True]]]))
+    >>> round(curve.pxap(), 4)  # recall 1 / 2 at precision 1, and the other half at 2 / 3
+    0.8333
     """
 
     def __init__(self, bins: int = 1000, *, normalise: str = "none") -> None:
-        if bins < 1:
-            raise ValueError(f"bins={bins}: expected 1 or more thresholds above 0")
-        normalise_maps(torch.zeros(1, 1, 1, 1), normalise)
+        check_value("bins", bins, whole(1))
+        check_value("normalise", normalise, _NORMALISE)
         self.bins, self.normalise = bins, normalise
         self.foreground = torch.zeros(bins + 1, dtype=torch.int64)
         self.background = torch.zeros(bins + 1, dtype=torch.int64)
@@ -162,9 +174,8 @@ class BoxCurve:
         grid = default_thresholds() if thresholds is None else exact.float().cpu()
         if grid.dim() != 1 or not len(grid) or not ((grid.diff() > 0).all() and 0 <= grid[0] <= grid[-1] < 1):
             raise ValueError(f"thresholds {grid.tolist()[:5]}...: expected one or more, ascending, in [0, 1)")
-        normalise_maps(torch.zeros(1, 1, 1, 1), normalise)
-        if protocol not in PROTOCOLS:
-            raise ValueError(f"protocol={protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+        check_value("normalise", normalise, _NORMALISE)
+        check_value("protocol", protocol, one_of(PROTOCOLS))
         self.thresholds, self.normalise, self.ious, self.protocol = grid, normalise, tuple(ious), protocol
         self._exact = exact.cpu().numpy()
         self.images = 0
@@ -177,7 +188,7 @@ class BoxCurve:
         """Add a batch: masks (B, 1, H, W) in [0, 1], ground-truth boxes B tensors (K_i, 4)."""
         check_masks(masks)
         theirs = self.protocol == "wsolevaluation"
-        padded, real = pad_boxes(boxes, size=None if theirs else masks.shape[-2:])
+        padded, real = pad_boxes(boxes, size=None if theirs else (masks.shape[-2], masks.shape[-1]))
         known = real.any(dim=1)
         if not known.any():
             return

@@ -6,7 +6,6 @@ histograms (`maskerlib.metrics.tally`), so memory does not grow with the number 
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pandas as pd
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from maskerlib.classifiers.classifier import Classifier, frozen
-from maskerlib.classifiers.doors import check_classifier, check_images
+from maskerlib.classifiers.doors import Method, check_classifier, check_images
 from maskerlib.data.samples import Batch, Source, batches
 from maskerlib.methods.asking import (
     ask,
@@ -26,13 +25,12 @@ from maskerlib.methods.asking import (
     to_explain,
     translated,
 )
-from maskerlib.methods.protocol import Method
 from maskerlib.methods.saved_maps import Maps, map_reader
-from maskerlib.metrics.boxes import predicted_boxes
-from maskerlib.metrics.per_image import saliency_metric
-from maskerlib.metrics.tally import COLUMNS, Tally, missing_of
+from maskerlib.metrics.evidence import Evidence
+from maskerlib.metrics.registry import columns
+from maskerlib.metrics.tally import Tally, missing_of
 from maskerlib.metrics.truth import truth_map
-from maskerlib.running.precision import autocast, resolve_precision
+from maskerlib.running.precision import resolve_precision
 from maskerlib.running.progress import report
 
 __all__ = ["check_saliency", "evaluate"]
@@ -59,7 +57,7 @@ def evaluate(
     """Evaluate saliency methods on a source of images.
 
     Which classifier is used for what: a method is asked about `explained[name]`; where that is not given, about the classifier
-    that it carries (its attribute `classifier`, as `maskerlib.masker.training.Trained` has), else about `classifier`. It is
+    that it carries (its attribute `classifier`, as `maskerlib.masker.trained.Trained` has), else about `classifier`. It is
     called as method(images, targets, that classifier), and the class decision of OM and top1 is that classifier's too. SM
     always asks `classifier`, so that rows can be compared. With a sigmoid head each class is its own yes or no, here as
     everywhere.
@@ -94,9 +92,10 @@ def evaluate(
         workers: processes that load images; 0 loads in this one.
 
     Returns:
-        A table with one row a method and the columns of `maskerlib.metrics.tally.COLUMNS`. An image that lacks what a
+        A table with one row a method and the columns of `maskerlib.metrics.registry.columns`. An image that lacks what a
         column needs (a label, a box; for SM a class that `classifier` knows) is left out of its mean. Where the whole
-        source lacks it the value is NaN and `table.attrs["missing"][column]` gives the reason.
+        source lacks it the value is NaN and `table.attrs["missing"][column]` gives the reason. A metric of one's own is a
+        column as soon as it is made (`maskerlib.metrics.registry.metric`).
 
         `table.attrs` holds plain values, ready for JSON: images; images_with, {"label", "boxes", "mask":
         number of images; PxAP needs all masks, so the last is all or 0}; missing; classifier, {"name",
@@ -118,6 +117,7 @@ def evaluate(
     networks = {id(network): network for network in asked.values()}
     everyone = networks | {id(classifier): classifier}
     known = {key: known_labels(source, network, targets) for key, network in everyone.items()}
+    callables = {name: method for name, method in methods.items() if callable(method)}
     readers = {
         name: map_reader(method, source, name=name, classifier=asked[name], targets=targets)
         for name, method in methods.items()
@@ -146,19 +146,27 @@ def evaluate(
                 classes = to_explain(labels[key], logits[key], network, targets)
                 if name in readers:
                     maps = check_saliency(readers[name](done, batch.names), batch.images, name)
-                elif name in methods:
-                    maps = ask(name, methods[name], batch.images, classes, network, precision)
+                elif name in callables:
+                    maps = ask(name, callables[name], batch.images, classes, network, precision)
                 else:
                     maps = check_saliency(_truth(batch), batch.images, name)
-                boxes = predicted_boxes(maps)
                 heard = translated(classes, network, classifier)
                 if targets == "labels":
                     heard = torch.where(labels[id(classifier)] >= 0, labels[id(classifier)], heard)
-                with autocast(precision, device):
-                    sm = saliency_metric(batch.images, boxes, heard.clamp(min=0), classifier, resize=resize)
                 question, answers = posed(labels[key], logits[key], network)
-                answered = replace(batch, labels=answers)
-                values = tally.update(answered, maps, boxes, question, sm.where(heard >= 0, torch.nan))
+                seen = Evidence(
+                    images=batch.images,
+                    maps=maps,
+                    boxes=batch.boxes,
+                    masks=batch.masks,
+                    question=question,
+                    answers=answers,
+                    classes=heard,
+                    classifier=classifier,
+                    resize=resize,
+                    precision=precision,
+                )
+                values = tally.update(seen)
                 if per_image:
                     scores.append(_rows(name, values, batch.names, done))
             done += len(batch)
@@ -166,7 +174,7 @@ def evaluate(
             report("evaluate", done, len(source))
 
     results = [tally.result() for tally in tallies.values()]
-    table = pd.DataFrame(results, index=pd.Index(tallies, name="method"), columns=list(COLUMNS))
+    table = pd.DataFrame(results, index=pd.Index(tallies, name="method"), columns=list(columns()))
     table.attrs = {
         **next(iter(tallies.values())).describe(),
         "missing": missing_of(tallies),
@@ -196,7 +204,7 @@ def _truth(batch: Batch) -> Tensor:
         for boxes, name in zip(batch.boxes, batch.names, strict=True):
             if not len(boxes):
                 raise ValueError(f"{name} has neither mask nor box, so it has no truth; leave out truth=True")
-    return truth_map(batch.masks, batch.boxes, batch.images.shape[-2:])
+    return truth_map(batch.masks, batch.boxes, (batch.images.shape[-2], batch.images.shape[-1]))
 
 
 def _identity(classifier: Classifier) -> dict[str, str]:

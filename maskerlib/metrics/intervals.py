@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from maskerlib.running.checks import between, check_value, whole
+
 __all__ = ["bootstrap_interval", "t_interval"]
 
 
@@ -18,6 +20,9 @@ def t_interval(values: Sequence[float], *, level: float = 0.95) -> tuple[float, 
 
     One value has no spread to learn from: its interval is the whole line. Raises ValueError for no values, a value that is
     not finite, or a level outside (0, 1).
+
+    >>> [round(end, 3) for end in t_interval([0.1, 0.2, 0.3])]
+    [0.2, -0.048, 0.448]
     """
     given = _checked(values, level)
     mean = float(given.mean())
@@ -35,8 +40,7 @@ def bootstrap_interval(
     Raises ValueError for no values, a value that is not finite, a level outside (0, 1), or draws < 1.
     """
     given = _checked(values, level)
-    if draws < 1:
-        raise ValueError(f"draws={draws} must be 1 or more")
+    check_value("draws", draws, whole(1))
     picks = np.random.default_rng(seed).integers(len(given), size=(draws, len(given)))
     low, high = np.quantile(given[picks].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
     return float(given.mean()), float(low), float(high)
@@ -48,6 +52,5 @@ def _checked(values: Sequence[float], level: float) -> np.ndarray:
         raise ValueError("an interval needs 1 value or more, got none")
     if not np.isfinite(given).all():
         raise ValueError(f"value {int((~np.isfinite(given)).argmax())} of {len(given)} is not finite; leave it out or mend it")
-    if not 0 < level < 1:
-        raise ValueError(f"level={level!r} must lie between 0 and 1")
+    check_value("level", level, between(0, 1, open_below=True, open_above=True))
     return given

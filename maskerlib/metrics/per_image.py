@@ -15,6 +15,8 @@ mean. PxAP and MaxBoxAcc pool all images before anything is averaged; they are i
 LE, OM and SM see only the predicted box, `maskerlib.metrics.boxes.predicted_boxes(masks)`: threshold at the mask's
 own mean, largest 4-connected component. F1 sees the continuous mask and needs no threshold. Parts of a ground-truth box
 that lie outside the image do not count; LE and OM must be told its size for that, F1 sees it.
+
+What `evaluate` makes of these functions is in `maskerlib.metrics.registry`, and so is the place of a new one.
 """
 
 import math
@@ -28,6 +30,7 @@ from maskerlib.classifiers.classifier import Classifier
 from maskerlib.data.boxes import box_area, box_coverage, pad_boxes
 from maskerlib.masking.masks import check_masks
 from maskerlib.metrics.boxes import best_iou, binarise
+from maskerlib.running.checks import check_value, one_of
 from maskerlib.running.precision import single
 
 __all__ = [
@@ -58,6 +61,10 @@ def localisation_error(
 
     Returns:
         (B,) in {0, 1}; NaN for an image without ground-truth boxes.
+
+    >>> truth = [torch.tensor([[0.0, 0, 4, 4]])]
+    >>> localisation_error(torch.tensor([[0.0, 0, 3, 3]]), truth)  # IoU 9 / 16
+    tensor([0.])
     """
     fit = best_iou(predicted, boxes, size=size)
     return (fit <= iou).float().where(~fit.isnan(), torch.nan)
@@ -67,6 +74,9 @@ def top1(logits: Tensor, labels: Tensor) -> Tensor:
     """Top-1 accuracy, higher is better: 1 where the largest logit is the label's, else 0; NaN for label -1.
 
     logits: (B, C).  labels: (B,) int64.  Returns (B,).
+
+    >>> top1(torch.tensor([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]), torch.tensor([1, 0, -1]))
+    tensor([1., 0., nan])
     """
     return (logits.argmax(dim=1) == labels).float().where(labels >= 0, torch.nan)
 
@@ -106,11 +116,14 @@ def f1(masks: Tensor, boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
     Returns:
         F1 (B,) and F1a (B,) in [0, 1]; NaN for an image without ground-truth boxes.
+
+    >>> f1(torch.ones(1, 1, 4, 4), [torch.tensor([[0.0, 0, 2, 4], [0.0, 0, 4, 4]])])  # precision 1 / 2 and 1, recall 1
+    (tensor([1.]), tensor([0.8333]))
     """
     check_masks(masks)
-    values = single(masks)
-    padded, real = pad_boxes(boxes, masks.device, size=masks.shape[-2:])
-    rows, columns = box_coverage(padded.to(values), masks.shape[-2:])
+    values, size = single(masks), (masks.shape[-2], masks.shape[-1])
+    padded, real = pad_boxes(boxes, masks.device, size=size)
+    rows, columns = box_coverage(padded.to(values), size)
     inside = torch.einsum("bhw,bkh,bkw->bk", values[:, 0], rows, columns)
     # 2 / (1 / precision + 1 / recall) = 2 * inside / (sum of the mask + area of the box)
     total = values.sum(dim=(1, 2, 3))[:, None] + rows.sum(dim=-1) * columns.sum(dim=-1)
@@ -171,8 +184,7 @@ def crop_and_resize(
 
     Raises ValueError for another `resize`.
     """
-    if resize not in RESIZES:
-        raise ValueError(f"resize={resize!r} is unknown; choose one of {', '.join(RESIZES)}")
+    check_value("resize", resize, one_of(RESIZES))
     antialias = resize == "antialias"
     crops = blank.to(images).expand(len(images), images.shape[1], *size).clone()
     for crop, image, (x0, y0, x1, y1) in zip(crops, images, boxes.round().int().tolist(), strict=True):

@@ -14,6 +14,9 @@ def truth_map(masks: Tensor | None, boxes: Sequence[Tensor], size: tuple[int, in
     """The ground truth as a map (B, 1, H, W): the pixel masks (B, H, W), or if None the union of the boxes.
 
     An edge between two pixels covers its pixel in part. An image without mask and boxes has an empty map.
+
+    >>> truth_map(None, [torch.tensor([[0.5, 0.0, 2.0, 1.0]])], (2, 3)).tolist()
+    [[[[0.5, 1.0, 0.0], [0.0, 0.0, 0.0]]]]
     """
     if masks is not None:
         return masks[:, None].float()

@@ -34,7 +34,7 @@ def own_kernel(environment: Mapping[str, str]) -> type[AsyncKernelManager]:
     return OwnKernelManager
 
 
-class WatchedEngine(NBClientEngine):
+class WatchedEngine(NBClientEngine):  # type: ignore[misc]  # papermill has no types
     """papermill's own engine, which says when a code cell begins."""
 
     @classmethod

@@ -37,8 +37,10 @@ class Parameter:
     types: tuple[str, ...]
 
     def check(self, value: Any) -> Any:
-        """Return `value` as this parameter takes it: an int as a float, a path as a string, where only those
-        fit.
+        """Return `value` as this parameter takes it: an int as a float, a path as a string, where only those fit.
+
+        >>> Parameter("steps", 300.0, ("float",)).check(20)
+        20.0
 
         Raises ValueError naming the value and the types.
         """
@@ -56,10 +58,12 @@ class Parameter:
         raise ValueError(f"parameter {self.name!r} takes {wanted}, got {value!r}; its default is {default}")
 
     def parse(self, text: str) -> Any:
-        """Read `text`, from a command line, as a literal of this parameter's types, else as a string if it
-        takes one.
+        """Read `text`, from a command line, as a literal of this parameter's types, else as a string if it takes one.
 
         Raises ValueError naming the text and the types.
+
+        >>> Parameter("layers", [], ("list", "None")).parse('["stage3", "stage4"]')
+        ['stage3', 'stage4']
         """
         if self.types == ("str",):
             return text
@@ -77,6 +81,9 @@ def read_as(annotation: Any, value: Any, name: str) -> Any:
     read as a literal; every other value is returned as it is, for its owner to check.
 
     Raises ValueError, naming the parameter, what it takes and the text, for a text that is no literal of those types.
+
+    >>> read_as(tuple[str, ...], '["stage4"]', "layers"), read_as(bool, "false", "rerun")
+    (('stage4',), False)
     """
     members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
     wanted = tuple(_kind(member) for member in members)
@@ -95,8 +102,7 @@ def _kind(annotation: Any) -> str:
 
 
 def read_parameters(notebook: str | os.PathLike[str]) -> dict[str, Parameter]:
-    """Read the cell tagged `parameters`: name -> Parameter, in the order of the cell; empty without such a
-    cell.
+    """Read the cell tagged `parameters`: name -> Parameter, in the order of the cell; empty without such a cell.
 
     The types of a parameter are those of its annotation (`limit: int | None = None`), else that of its
     default; `None` without an annotation takes every literal.
@@ -147,6 +153,8 @@ def _parameter(node: Any) -> Parameter:
         target, types = node.target, _annotated(node.annotation)
     else:
         (target,), types = node.targets, ()
+    if not isinstance(target, ast.Name):
+        raise TypeError(f"{ast.unparse(target)} is no name")
     default = ast.literal_eval(node.value)
     if not types:
         types = _LITERALS if default is None else (type(default).__name__,)

@@ -25,7 +25,11 @@ _STARTED = re.compile(rb"started \d{4}-\d\d-\d\d \d\d:\d\d:\d\d\r?\n")
 
 
 def section_of(cells: Sequence[Mapping[str, Any]], index: int) -> str:
-    """The last heading in the Markdown cells before `cells[index]`, without its marks; "" where there is none."""
+    r"""The last heading in the Markdown cells before `cells[index]`, without its marks; "" where there is none.
+
+    >>> section_of([{"cell_type": "markdown", "source": "# Masks\n## 1. `M(x)`"}, {"cell_type": "code", "source": "m"}], 1)
+    '1. M(x)'
+    """
     found = ""
     for cell in cells[:index]:
         if cell["cell_type"] == "markdown":
@@ -36,8 +40,9 @@ def section_of(cells: Sequence[Mapping[str, Any]], index: int) -> str:
 
 
 def log_beside(log: Path) -> Path | None:
-    """The log that a run may add to: `log` where it is absent, empty, or begins as the logs of runs do ("started" and the time);
-    else `<stem>.run.log` beside it, by the same rule; None where both are other people's.
+    """The log that a run may add to: `log`, or else `<stem>.run.log` beside it; None where both are other people's.
+
+    It may add to one that is absent, empty, or begins as the logs of runs do, with "started" and the time.
     """
     return next((path for path in (log, log.with_suffix(".run.log")) if _may_add_to(path)), None)
 

@@ -2,10 +2,11 @@
 
     checks        what a value must be
     registry      what can be asked for by name
-    files         files that are whole or absent
     processes     which processes live, and folders to themselves
+    files         files that are whole or absent
     seeds         random streams without state
     precision     mixed precision and memory layout
+    extras        what `pip install maskerlib` alone leaves out
     threads       how processor threads wait for each other
     interruption  Ctrl-C in a long loop
     progress      how far a long loop is

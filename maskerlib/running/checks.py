@@ -1,7 +1,12 @@
-"""What a value must be: the fields of a configuration against their annotations, and weights that are finite.
+"""What a value must be: the fields of a configuration, an argument of a function, and weights that are finite.
 
 A configuration comes from code, from JSON, YAML, a command line or the cell of a notebook, and only the first of these has
-types. `check_fields` holds every field against its annotation, so that a text "False" is no True and a 1 no layer.
+types. `check_fields` holds every field against its annotation, so that a text "False" is no True and a 1 no layer;
+`check_value` does the same for a single argument. A `Rule` says what a value has to be besides.
+
+    >>> check_value("steps", 0, whole(1))
+    Traceback (most recent call last):
+    ValueError: steps=0 must be a whole number of 1 or more, at most 1000000000
 """
 
 import dataclasses
@@ -24,9 +29,11 @@ __all__ = [
     "Rule",
     "above",
     "between",
+    "changes",
     "check_fields",
     "check_finite",
     "check_names",
+    "check_value",
     "one_of",
     "rising",
     "shown",
@@ -49,10 +56,14 @@ _short.maxstring = _short.maxother = _short.maxlong = 80
 
 @dataclass(frozen=True)
 class Rule:
-    """What a field's value has to satisfy beyond its type, and how an error says so, after "name=value"."""
+    """What a value has to satisfy beyond its type, and how an error says so, after "name=value".
+
+    kind: the type of a value that comes without an annotation.
+    """
 
     holds: Callable[[Any], bool]
     says: str
+    kind: Any = Any
 
 
 def one_of(values: Sequence[str | int | None]) -> Rule:
@@ -63,24 +74,34 @@ def one_of(values: Sequence[str | int | None]) -> Rule:
 
 def whole(least: int, most: int = LARGEST) -> Rule:
     """A whole number from `least` to `most`, which is more than any run could use: a slip of the finger is found."""
-    return Rule(lambda value: least <= value <= most, f"must be a whole number of {least} or more, at most {most}")
+    return Rule(lambda value: least <= value <= most, f"must be a whole number of {least} or more, at most {most}", int)
 
 
-SEED = Rule(lambda value: -(2**63) <= value < 2**63, "must be a whole number of at most 63 bits")
+SEED = Rule(lambda value: -(2**63) <= value < 2**63, "must be a whole number of at most 63 bits", int)
 """A seed: what a generator of PyTorch takes."""
 
 
 def above(least: float, *, included: bool = False) -> Rule:
     """A finite number above `least`, or from `least` on where it is `included`."""
     says = f"must be a finite number {f'of {least:g} or more' if included else f'above {least:g}'}"
-    return Rule(lambda value: value >= least if included else value > least, says)
+    return Rule(lambda value: value >= least if included else value > least, says, float)
 
 
-def between(least: float, most: float, *, open_below: bool = False) -> Rule:
-    """A number from `least` to `most`; `open_below` leaves `least` out."""
-    if open_below:
-        return Rule(lambda value: least < value <= most, f"must lie above {least:g} and at most at {most:g}")
-    return Rule(lambda value: least <= value <= most, f"must lie between {least:g} and {most:g}")
+def between(least: float, most: float, *, open_below: bool = False, open_above: bool = False) -> Rule:
+    """A number from `least` to `most`; `open_below` leaves `least` out, `open_above` leaves out `most`.
+
+    >>> between(0, 1, open_below=True).says
+    'must lie above 0 and at most at 1'
+    """
+    says = f"must lie between {least:g} and {most:g}"
+    if open_below or open_above:
+        lowest, highest = "above" if open_below else "at least at", "below" if open_above else "at most at"
+        says = f"must lie {lowest} {least:g} and {highest} {most:g}"
+
+    def holds(value: float) -> bool:
+        return least <= value <= most and not (open_below and value == least) and not (open_above and value == most)
+
+    return Rule(holds, says, float)
 
 
 def rising(*, zero: bool = False) -> Rule:
@@ -89,6 +110,7 @@ def rising(*, zero: bool = False) -> Rule:
     return Rule(
         lambda pair: (pair[0] >= 0 if zero else pair[0] > 0) and pair[0] <= pair[1] <= 1,
         f"must satisfy {first} <= largest <= 1",
+        tuple[float, float],
     )
 
 
@@ -103,18 +125,32 @@ def check_fields(configuration: Any, **rules: Rule) -> None:
     """
     annotations = typing.get_type_hints(type(configuration))
     for entry in dataclasses.fields(configuration):
-        value, annotation, rule = getattr(configuration, entry.name), annotations[entry.name], rules.get(entry.name)
-        try:
-            fitting = _fit(value, annotation)
-            good = rule is None or fitting is None or rule.holds(fitting)
-        except _Misfit:
-            good = False
-        if not good:
-            says = f"must be {_words(annotation)}" if rule is None else rule.says
-            none = ", or None" if types.NoneType in typing.get_args(annotation) and "None" not in says else ""
-            raise ValueError(f"{entry.name}={shown(tuple(value) if isinstance(value, list) else value)} {says}{none}")
+        value = getattr(configuration, entry.name)
+        fitting = _held(entry.name, value, annotations[entry.name], rules.get(entry.name))
         if fitting is not value:
             object.__setattr__(configuration, entry.name, fitting)
+
+
+def check_value(name: str, value: Any, rule: Rule) -> None:
+    """Hold the argument `name` of a function against `rule`, as `check_fields` holds a field.
+
+    Raises ValueError naming the argument, its value and what it must be.
+    """
+    _held(name, value, rule.kind, rule)
+
+
+def _held(name: str, value: Any, annotation: Any, rule: Rule | None) -> Any:
+    """`value`, or what it becomes; ValueError where it does not fit the annotation, or breaks the rule."""
+    try:
+        fitting = _fit(value, annotation)
+        good = rule is None or (fitting is None and annotation is not Any) or rule.holds(fitting)
+    except _Misfit:
+        good = False
+    if not good:
+        says = f"must be {_words(annotation)}" if rule is None else rule.says
+        none = ", or None" if types.NoneType in typing.get_args(annotation) and "None" not in says else ""
+        raise ValueError(f"{name}={shown(tuple(value) if isinstance(value, list) else value)} {says}{none}")
+    return fitting
 
 
 class _Misfit(Exception):
@@ -158,7 +194,7 @@ def _number(value: Any, kind: type) -> int | float:
         finite = False
     if kind is float and not finite:
         raise _Misfit
-    return value if type(value) is type(number) else number
+    return number
 
 
 _WORDS = {bool: "True or False", int: "a whole number", float: "a finite number", str: "a text", types.NoneType: "None"}
@@ -177,7 +213,11 @@ def _words(annotation: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """`value` for an error message: its repr, cut where it is long or deep."""
+    """`value` for an error message: its repr, cut where it is long or deep.
+
+    >>> shown([[[[0.5]]], *range(1000)])
+    '[[[[...]]], 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, ...]'
+    """
     try:
         return _short.repr(value)
     except Exception:  # a repr may do anything; so may a whole number of ten thousand digits
@@ -198,6 +238,21 @@ def check_names(kind: type, values: Any) -> dict[str, Any]:
         if name not in known:
             raise ValueError(f"{kind.__name__} has no parameter {shown(name)}; choose from {', '.join(known)}")
     return dict(values)
+
+
+def changes(configuration: Any) -> dict[str, Any]:
+    """The fields of a frozen dataclass that differ from their defaults, as plain values, ready for JSON.
+
+    It is how a run recognises its configuration: a field that is added later, with a default, changes no run that was made
+    before.
+    """
+    found: dict[str, Any] = {}
+    for entry in dataclasses.fields(configuration):
+        value = getattr(configuration, entry.name)
+        default = entry.default if entry.default_factory is dataclasses.MISSING else entry.default_factory()
+        if value != default:
+            found[entry.name] = changes(value) if dataclasses.is_dataclass(value) else value
+    return found
 
 
 def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:

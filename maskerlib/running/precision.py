@@ -5,9 +5,12 @@ training two to four times faster. On processors without them it is emulated and
 """
 
 import contextlib
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from maskerlib.running.checks import check_value, one_of
 
 __all__ = ["PRECISIONS", "autocast", "resolve_precision", "single"]
 
@@ -20,8 +23,7 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
     "auto" is bf16 on CUDA devices of compute capability 8.0 or newer and on CPUs with bfloat16 instructions
     (AVX512-BF16, AMX, Arm BF16), and fp32 elsewhere. Raises ValueError for any other name.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision {precision!r} is unknown; choose one of {', '.join(PRECISIONS)}")
+    check_value("precision", precision, one_of(PRECISIONS))
     if precision != "auto":
         return precision
     kind = torch.device(device).type
@@ -33,7 +35,11 @@ def resolve_precision(precision: str, device: torch.device | str) -> str:
 
 
 def single(values: Tensor) -> Tensor:
-    """The values in float32 at least; float64 stays."""
+    """The values in float32 at least; float64 stays.
+
+    >>> single(torch.ones(2, dtype=torch.bfloat16)).dtype
+    torch.float32
+    """
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
@@ -43,7 +49,7 @@ def _cpu_has_bf16() -> bool:
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
     if supported is None or not torch.backends.mkldnn.is_available() or not supported():
         return False
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     if capabilities.get("architecture") != "x86_64":
         return True
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -44,7 +44,7 @@ def _alive_on_windows(pid: int) -> bool:
     kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
     handle = kernel.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
     if not handle:
-        return ctypes.get_last_error() != 87  # type: ignore[attr-defined]
+        return bool(ctypes.get_last_error() != 87)  # type: ignore[attr-defined]
     code = ctypes.c_ulong()
     known = kernel.GetExitCodeProcess(handle, ctypes.byref(code))
     kernel.CloseHandle(handle)

@@ -46,14 +46,22 @@ class Progress:
     written: float
 
     def line(self) -> str:
-        """One line for people: "masker (FIX): 40 of 128, 1 min 12 s left, in 0.810"."""
+        """One line for people.
+
+        >>> Progress("masker (FIX)", 40, 128, seconds_left=72, numbers={"in": 0.81}, written=0).line()
+        'masker (FIX): 40 of 128, 1 min 12 s left, in 0.810'
+        """
         left = [] if self.seconds_left is None else [f"{duration(self.seconds_left)} left"]
         numbers = [f"{name} {value:.3f}" for name, value in self.numbers.items()]
         return ", ".join([f"{self.description}: {self.step} of {self.steps}", *left, *numbers])
 
 
 def duration(seconds: float) -> str:
-    """A length of time for people, in its two largest units: "8 s", "1 min 12 s", "2 h 5 min"."""
+    """A length of time for people, in its two largest units.
+
+    >>> [duration(seconds) for seconds in (8.2, 72, 7500)]
+    ['8 s', '1 min 12 s', '2 h 5 min']
+    """
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -29,7 +29,9 @@ _PACKAGES = (
 class Identified(Protocol):
     """Anything with a name and a fingerprint, such as `maskerlib.classifiers.classifier.Classifier`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called."""
 
     def fingerprint(self) -> str:
         """Which one it is, whatever it is called."""

@@ -6,12 +6,14 @@ registry knows it.
 """
 
 import difflib
+import functools
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Entry", "Registry"]
+__all__ = ["Entry", "Registry", "check_options"]
 
 
 @dataclass(frozen=True)
@@ -35,27 +37,42 @@ E = TypeVar("E", bound=Entry)
 class Registry(Mapping[str, E], Generic[E]):
     """{name: entry} of the modules listed, in their order; they are imported when something is first looked up.
 
-    kind: what is listed, for error messages: "method".  package: where the modules are.  modules: their names.
+    Args:
+        kind: what is listed, for error messages: "method".
+        entry: the class of every `ENTRY`.
+        package: where the modules are.  modules: their names.
+
+    Raises ValueError, when something is first looked up, for a module without such an `ENTRY`, and for two with one name.
     """
 
-    def __init__(self, kind: str, package: str, modules: Sequence[str]) -> None:
-        self.kind, self._package, self._modules = kind, package, tuple(modules)
-        self._entries: dict[str, E] = {}
+    def __init__(self, kind: str, entry: type[E], package: str, modules: Sequence[str]) -> None:
+        self.kind, self._entry = kind, entry
+        self._places = tuple(f"{package}.{module}" for module in modules)
 
-    def _known(self) -> dict[str, E]:
-        if not self._entries:
-            entries = [importlib.import_module(f"{self._package}.{module}").ENTRY for module in self._modules]
-            self._entries = {entry.name: entry for entry in entries}
-        return self._entries
+    @functools.cached_property
+    def _entries(self) -> dict[str, E]:
+        entries: dict[str, E] = {}
+        places: dict[str, str] = {}
+        for place in self._places:
+            entry = getattr(importlib.import_module(place), "ENTRY", None)
+            if not isinstance(entry, self._entry):
+                found = "no ENTRY" if entry is None else f"an ENTRY that is {type(entry).__name__}"
+                mend = f"define ENTRY = {self._entry.__name__}(name, says, make, ...) there"
+                raise ValueError(f"{place} has {found}; {mend}")
+            if entry.name in entries:
+                both = f"{places[entry.name]} and {place}"
+                raise ValueError(f"{both} both define the {self.kind} {entry.name!r}; rename one")
+            entries[entry.name], places[entry.name] = entry, place
+        return entries
 
     def __getitem__(self, name: str) -> E:
-        return self._known()[name]
+        return self._entries[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._known())
+        return iter(self._entries)
 
     def __len__(self) -> int:
-        return len(self._known())
+        return len(self._entries)
 
     def find(self, asked: str) -> tuple[E, tuple[str, ...]]:
         """The entry that is asked for, and what it is told: (told,), or () where it takes nothing.
@@ -63,9 +80,9 @@ class Registry(Mapping[str, E], Generic[E]):
         Raises ValueError for an unknown name, with a near one and all that are known, and for a colon with nothing behind it.
         """
         head, colon, told = asked.partition(":")
-        for name, entry in self._known().items():
+        for name, entry in self.items():
             own, takes, word = name.partition(":")
-            if head == own and bool(colon) == bool(takes):
+            if (head, colon) == (own, takes):
                 if takes and not told.strip():
                     raise ValueError(f"{self.kind} {asked!r} names no {word.lower()}; give {name}")
                 return entry, (told,) if takes else ()
@@ -73,7 +90,33 @@ class Registry(Mapping[str, E], Generic[E]):
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"there is no {self.kind} {asked!r}; {hint}choose {', '.join(self)}")
 
+    def made(self, asked: str, options: Mapping[str, Any], offered: Mapping[str, Any] | None = None) -> Any:
+        """What the entry that is asked for makes of what it is told, all of `options`, and as much of `offered` as it takes.
+
+        Raises ValueError as `find` does, and for an option that it does not have, unless it takes any and checks them itself.
+        """
+        entry, told = self.find(asked)
+        parameters = list(inspect.signature(entry.make).parameters.values())[len(told) :]
+        taken = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD}
+        given = {key: value for key, value in (offered or {}).items() if key in taken}
+        if len(taken) == len(parameters):
+            check_options(f"{self.kind} {asked!r}", options, taken - given.keys())
+        return entry.make(*told, **given, **options)
+
     def lines(self) -> list[str]:
         """A line each: its name and what it is."""
-        width = max(22, *(len(name) + 2 for name in self))
+        width = 2 + max(20, *map(len, self))
         return [f"{name:{width}}{entry.says}" for name, entry in self.items()]
+
+
+def check_options(owner: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """ValueError, beginning with `owner` and with those that there are, for an option given that is not among the known.
+
+    >>> check_options("a box", ["size"], ["area"])
+    Traceback (most recent call last):
+    ValueError: a box has no option 'size'; its options are area
+    """
+    known = sorted(known)
+    for option in given:
+        if option not in known:
+            raise ValueError(f"{owner} has no option {option!r}; its options are {', '.join(known) or 'none'}")

@@ -21,7 +21,11 @@ VARIABLE = "OMP_WAIT_POLICY"
 
 
 def passive(environment: Mapping[str, str]) -> dict[str, str]:
-    """What is to be added to `environment` so that a process started with it waits passively; nothing where it says itself."""
+    """What is to be added to `environment` so that a process started with it waits passively; nothing where it says itself.
+
+    >>> passive({}), passive({"OMP_WAIT_POLICY": "ACTIVE"})
+    ({'OMP_WAIT_POLICY': 'PASSIVE'}, {})
+    """
     return {} if VARIABLE in environment else {VARIABLE: "PASSIVE"}
 
 

@@ -1,24 +1,22 @@
 """Training a classifier from scratch, so that the course has one to explain wherever it is run."""
 
-import dataclasses
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.classifiers.doors import aligned, check_classifier, check_images
-from maskerlib.classifiers.weights import restore_weights
 from maskerlib.data.augment import random_crop_flip
 from maskerlib.data.samples import Batch, Source, batches
-from maskerlib.running.checks import LARGEST_BATCH, SEED, above, between, check_fields, one_of, rising, whole
+from maskerlib.running.checks import LARGEST_BATCH, SEED, above, between, changes, check_fields, one_of, rising, whole
 from maskerlib.running.precision import PRECISIONS, autocast
 from maskerlib.running.seeds import stream
-from maskerlib.training.finished import load_finished, save_finished
-from maskerlib.training.loop import Plan, run_steps, source_identity, steps_for
+from maskerlib.training.loop import Plan, source_identity, steps_for
+from maskerlib.training.run import TrainingRun
 
 __all__ = ["ClassifierConfig", "accuracy", "train_classifier"]
 
@@ -40,6 +38,10 @@ class ClassifierConfig:
         checkpoint_every: steps between checkpoints.
 
     Raises ValueError for any value that no run could use, naming it and what is possible.
+
+    >>> ClassifierConfig(momentum=9)
+    Traceback (most recent call last):
+    ValueError: momentum=9 must lie between 0 and 1
     """
 
     passes: float = 7.5
@@ -91,13 +93,11 @@ def train_classifier(
             f"{classifier.name} has {len(classifier.class_names)} classes, the source has {len(source.class_names)} or "
             "other names; build the classifier with class_names=source.class_names"
         )
-    folder = Path(folder) if folder is not None else None
-    run = json.dumps([dataclasses.asdict(config), classifier.fingerprint(), *source_identity(source)])
+    run = TrainingRun("classifier", folder, changes(config), classifier.fingerprint(), *source_identity(source))
     device = torch.device(device) if device is not None else classifier.mean.device
     learner = classifier.copied().to(device).to(memory_format=classifier.memory_format).train().requires_grad_(True)
-    if (saved := load_finished(folder, "classifier", run)) is not None:
-        restore_weights(learner, saved, folder / "classifier.pt")
-        return learner.eval().requires_grad_(False)
+    if run.load(learner):
+        return learner
 
     check_classifier(classifier)
     aligned(source, classifier)
@@ -106,13 +106,9 @@ def train_classifier(
     steps = steps_for(config.passes, len(source), config.batch_size)
     decayed = [weight for weight in learner.parameters() if weight.dim() > 1]
     others = [weight for weight in learner.parameters() if weight.dim() <= 1]
-    sgd = torch.optim.SGD(
-        [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        nesterov=config.momentum > 0,
-    )
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    decay, momentum = config.weight_decay, config.momentum
+    sgd = torch.optim.SGD(groups, lr=config.lr, momentum=momentum, weight_decay=decay, nesterov=momentum > 0)
 
     def step(number: int, batch: Batch) -> dict[str, float]:
         images = batch.images.to(device, memory_format=classifier.memory_format)
@@ -132,19 +128,7 @@ def train_classifier(
         return dict(zip(("loss", "right"), torch.stack([loss.detach(), right]).tolist(), strict=True))
 
     plan = Plan(steps, config.batch_size, config.seed, config.checkpoint_every, workers)
-    history = run_steps(
-        plan,
-        source,
-        step,
-        {"classifier": learner, "sgd": sgd},
-        identity=run,
-        folder=folder,
-        progress=progress,
-        description="classifier",
-    )
-    learner.eval().requires_grad_(False)
-    content = {"weights": learner.state_dict()}
-    save_finished(folder, "classifier", run, content, history=history, seed=config.seed, classifier=learner)
+    run.train(learner, plan, source, step, {"sgd": sgd}, classifier=learner, progress=progress)
     return learner
 
 

@@ -4,20 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from maskerlib.classifiers.classifier import Classifier
 from maskerlib.running.files import is_there, load_checkpoint, read_json, save_checkpoint, write_json
-from maskerlib.running.provenance import provenance
+from maskerlib.running.provenance import Identified, provenance
 from maskerlib.training.loop import History, clear_checkpoint
 
 __all__ = ["load_finished", "read_history", "save_finished"]
 
 
-def load_finished(folder: Path | None, name: str, run: str) -> dict[str, Any] | None:
+def load_finished(folder: Path, name: str, run: str) -> dict[str, Any] | None:
     """The content that `save_finished` saved for `run` (a string that says all that decides it); None if there is none yet.
 
     Raises ValueError for a folder that holds another run, or a file that is damaged.
     """
-    if folder is None or not is_there(folder / f"{name}.pt"):
+    if not is_there(folder / f"{name}.pt"):
         return None
     saved = load_checkpoint(folder / f"{name}.pt")
     if saved.get("run") != run:
@@ -39,21 +38,19 @@ def read_history(folder: Path) -> History:
 
 
 def save_finished(
-    folder: Path | None,
+    folder: Path,
     name: str,
     run: str,
     content: Mapping[str, Any],
     *,
     history: History,
     seed: int,
-    classifier: Classifier | None = None,
+    classifier: Identified | None = None,
 ) -> None:
     """Leave `history.json`, `provenance.json` and `<name>.pt` with `content`; the last is what marks the run as finished.
 
-    The checkpoint is removed after that. Without a folder nothing is kept.
+    The checkpoint is removed after that.
     """
-    if folder is None:
-        return
     write_json(folder / "history.json", history)
     write_json(folder / "provenance.json", provenance(seeds=[seed], classifier=classifier))
     save_checkpoint(folder / f"{name}.pt", {"run": run, **content})

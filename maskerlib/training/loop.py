@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from maskerlib.classifiers.doors import check_images
 from maskerlib.data.augment import Crops
 from maskerlib.data.samples import Batch, Source
-from maskerlib.running.checks import LARGEST_BATCH, SEED, check_fields, whole
+from maskerlib.running.checks import LARGEST_BATCH, SEED, check_fields, check_value, one_of, whole
 from maskerlib.running.files import hash_tensors, load_checkpoint, make_folder, remove_leftovers, save_checkpoint
 from maskerlib.running.interruption import Interrupted, interruptible
 from maskerlib.running.processes import sole_use
@@ -28,17 +28,21 @@ from maskerlib.running.progress import report
 from maskerlib.running.seeds import stream
 
 __all__ = [
+    "SCHEDULES",
     "Diverged",
     "History",
     "Interrupted",
     "Plan",
     "Stateful",
     "clear_checkpoint",
+    "learning_rate_factor",
     "run_steps",
     "source_identity",
-    "learning_rate_factor",
     "steps_for",
 ]
+
+SCHEDULES = ("steps", "cosine")
+"""How learning rates fall; see `learning_rate_factor`."""
 
 History = dict[str, list[float]]
 _CHECKPOINT = "checkpoint.pt"
@@ -81,7 +85,11 @@ class Plan:
 
 
 def steps_for(passes: float, images: int, batch_size: int) -> int:
-    """Steps that see `images` images `passes` times, rounded up."""
+    """Steps that see `images` images `passes` times, rounded up.
+
+    >>> steps_for(1.5, images=100, batch_size=32)
+    5
+    """
     return math.ceil(passes * images / batch_size)
 
 
@@ -92,7 +100,13 @@ def learning_rate_factor(step: int, steps: int, schedule: str, warmup: float = 0
     serves short runs better: two thirds of the study's steps hardly move the weights. Over the first `warmup` share of the
     steps either is multiplied by a line that rises to 1: a large rate can push an untrained masker to masks that are empty
     everywhere, where no gradient leads back.
+
+    Raises ValueError for another schedule.
+
+    >>> [round(learning_rate_factor(step, 90, "steps", warmup=0.1), 3) for step in (0, 8, 30, 60)]
+    [0.111, 1.0, 0.1, 0.01]
     """
+    check_value("schedule", schedule, one_of(SCHEDULES))
     rising = min(1.0, (step + 1) / (warmup * steps)) if warmup > 0 else 1.0
     if schedule == "cosine":
         return rising * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -141,7 +155,7 @@ def run_steps(
     """
     if len(source) == 0:
         raise ValueError("the source holds no images; give one that does")
-    start, history = 0, {}
+    start, history = 0, History()
     with contextlib.ExitStack() as stack:
         if folder is not None:
             make_folder(folder)
@@ -243,7 +257,7 @@ class _Batches(Dataset[Batch]):
 
 def _batches(plan: Plan, source: Source, start: int, crops: Callable[[int], Crops] | None) -> Iterator[Batch]:
     loader = DataLoader(
-        _Batches(plan, source, crops),  # type: ignore[arg-type]
+        _Batches(plan, source, crops),
         batch_size=None,
         sampler=range(start, plan.steps),
         num_workers=plan.workers,

@@ -76,13 +76,14 @@ def _rows(path: Path) -> Iterator[tuple[str, str, dict[str, str | None]]]:
     """For each row: where it stands, the file as it is written, and the four corners by the names of their columns."""
     try:
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""), skipinitialspace=True)
-        name, corners = _columns(path, reader)
+        columns = reader.fieldnames = [column.strip().lower() for column in reader.fieldnames or []]
+        name, corners = _columns(path, columns)
         for row in reader:
             where = f"{path}, line {reader.line_num}"
             if any(field.strip() for field in row.get(None) or ()):
                 raise ValueError(
-                    f"{where}: {len(reader.fieldnames) + len(row[None])} fields where the first line has "
-                    f"{len(reader.fieldnames)}; write 1.5 for one and a half, and put names with a comma in quotes"
+                    f"{where}: {len(columns) + len(row[None])} fields where the first line has "
+                    f"{len(columns)}; write 1.5 for one and a half, and put names with a comma in quotes"
                 )
             yield where, row[name] or "", {corner: row[corner] for corner in corners}
     except UnicodeDecodeError:
@@ -91,11 +92,10 @@ def _rows(path: Path) -> Iterator[tuple[str, str, dict[str, str | None]]]:
         raise ValueError(f"{path}: no CSV ({error}); save it as CSV in UTF-8") from None
 
 
-def _columns(path: Path, reader: csv.DictReader) -> tuple[str, tuple[str, ...]]:
+def _columns(path: Path, columns: list[str]) -> tuple[str, tuple[str, ...]]:
     """The column of the file and those of the corners; they are read whatever their case and the spaces around them."""
-    reader.fieldnames = [column.strip().lower() for column in reader.fieldnames or []]
-    count = Counter(reader.fieldnames)
-    corners = max(_CORNERS, key=lambda columns: sum(column in count for column in columns))
+    count = Counter(columns)
+    corners = max(_CORNERS, key=lambda corners: sum(corner in count for corner in corners))
     name = next((column for column in _NAMES if column in count), _NAMES[0])
     if absent := [column for column in (name, *corners) if column not in count]:
         raise ValueError(f"{path}: no column {', '.join(absent)}; expected the first line {_HEADERS}")
@@ -138,8 +138,8 @@ class _Names:
 def _box(fields: dict[str, str | None], name: str, extent: Extent, where: str) -> list[float]:
     """Four numbers that are a box and lie at least partly in the image."""
     try:
-        box = [float(field) for field in fields.values()]
-    except (TypeError, ValueError):
+        box = [float(field or "") for field in fields.values()]
+    except ValueError:
         box = [math.nan]
     if not all(map(math.isfinite, box)):
         raise ValueError(f"{where}: {list(fields.values())} is not a box; expected four numbers")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from maskerlib.data.boxes import box_area, clip_boxes
 from maskerlib.data.indices import as_size
 
 __all__ = ["cut", "fit", "mirror"]
@@ -81,8 +82,8 @@ def _moved(
         return torch.zeros(0, 4)
     stretch = boxes.new_tensor([scaled[1] / image.shape[2], scaled[0] / image.shape[1]] * 2)
     boxes = boxes * stretch - boxes.new_tensor([corner[1], corner[0]] * 2)
-    boxes = boxes.clamp(boxes.new_zeros(4), boxes.new_tensor([size[1], size[0]] * 2))
-    return boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
+    boxes = clip_boxes(boxes, size)
+    return boxes[box_area(boxes) > 0]
 
 
 def _scaled_part(planes: Tensor, scaled: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]) -> Tensor:

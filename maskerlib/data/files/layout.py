@@ -46,16 +46,16 @@ def read_layout(root: Path) -> Layout:
     if not root.is_dir():
         raise ValueError(f"{root}: expected a folder, this is a file; give the folder that holds {root.name}")
     inside = list_folder(root)
-    own = {name: _own(root, inside, name) for name in ("images", "masks", "boxes.csv")}
-    for name in ("images", "masks"):
-        if own[name] and not own[name].is_dir():
-            raise ValueError(f"{own[name]}: expected a folder, {root / name / '<class>'}, this is a file; move it away")
-    if own["boxes.csv"] and not own["boxes.csv"].is_file():
-        raise ValueError(f"{own['boxes.csv']}: expected a file, a table of boxes; move it away")
+    images_folder, masks_folder, table = (_own(root, inside, name) for name in ("images", "masks", "boxes.csv"))
+    for own in (images_folder, masks_folder):
+        if own and not own.is_dir():
+            raise ValueError(f"{own}: expected a folder, {own / '<class>'}, this is a file; move it away")
+    if table and not table.is_file():
+        raise ValueError(f"{table}: expected a file, a table of boxes; move it away")
 
-    base = own["images"] or root
+    base = images_folder or root
     listing = inside if base == root else list_folder(base)
-    folders = [folder for folder in listing.folders if base != root or folder != own["masks"]]
+    folders = [folder for folder in listing.folders if base != root or folder != masks_folder]
     if base == root and not any(list_folder(folder).images for folder in folders):
         raise FileNotFoundError(
             f"{root / 'images'}: no such folder; expected images in {root / 'images' / '<class>'} or {root / '<class>'}"
@@ -64,15 +64,16 @@ def read_layout(root: Path) -> Layout:
         raise ValueError(f"{listing.images[0]}: an image outside a class; move it into {base / '<class>'}")
     if not folders:
         raise ValueError(f"{base}: no class folders; expected {base / '<class>'}")
-    left_out = [path for path in inside.left_out if path != own["boxes.csv"]]
+    left_out = [path for path in inside.left_out if path != table]
     if base != root:
-        left_out += [*inside.images, *(path for path in inside.folders if path not in own.values()), *listing.left_out]
+        others = [path for path in inside.folders if path not in (images_folder, masks_folder)]
+        left_out += [*inside.images, *others, *listing.left_out]
     images = {}
     for folder in folders:
         images[folder.name], others = _class(folder)
         left_out += others
-    masks, others = _masks(own["masks"], images) if own["masks"] else ({}, [])
-    return Layout(base, images, masks, own["boxes.csv"], tuple(left_out + others))
+    masks, others = _masks(masks_folder, images) if masks_folder else ({}, [])
+    return Layout(base, images, masks, table, tuple(left_out + others))
 
 
 def _own(root: Path, inside: Listing, name: str) -> Path | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from maskerlib.data.files.images import open_image
 
-__all__ = ["NotTwoValued", "check_values", "mask_box", "read_mask"]
+__all__ = ["NotTwoValued", "check_values", "read_mask"]
 
 _FEW = 20  # values; an image with more of them has soft edges, or is no mask at all
 _FULL = (1, 255, 65535)  # what stands for "all of it" in a mask, by the kind of file
@@ -71,14 +71,6 @@ def check_values(name: str, values: Collection[float]) -> tuple[float, ...]:
     if bad:
         raise ValueError(f"{name}={values!r}: expected a collection of values, such as (1,) or (1, 3)")
     return listed
-
-
-def mask_box(mask: Tensor) -> Tensor:
-    """The tightest box around the True pixels of an (H, W) mask: (1, 4) float32, half-open, or (0, 4)."""
-    rows, columns = mask.any(1).nonzero().flatten(), mask.any(0).nonzero().flatten()
-    if len(rows) == 0:
-        return torch.zeros(0, 4)
-    return torch.tensor([[columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]], dtype=torch.float32)
 
 
 def _values(image: Image.Image, named: bool) -> tuple[np.ndarray, bool]:

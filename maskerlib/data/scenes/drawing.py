@@ -14,14 +14,27 @@ from functools import cache
 from importlib.resources import as_file, files
 
 import numpy as np
+import torch
 from PIL import Image
 
+from maskerlib.data.boxes import mask_box
 from maskerlib.data.scenes.glyphs import BACKGROUNDS, CLASSES, DISTRACTORS
 from maskerlib.data.scenes.sprites import sprite
+from maskerlib.running.checks import Rule, between, check_fields
 
 __all__ = ["LEVELS", "SPLITS", "Level", "Scene", "background", "draw_scene"]
 
 SPLITS = ("train", "val", "test")
+
+
+_FOLDER_NAME = Rule(
+    lambda name: bool(re.fullmatch(r"[\w-]+", name)), "must be of letters, digits, - and _; it names a folder"
+)
+
+
+def _span(least: float, most: float) -> Rule:
+    """The lowest and the highest value of a draw, both in `least` to `most`."""
+    return Rule(lambda pair: least <= pair[0] <= pair[1] <= most, f"must be lowest, highest in {least:g} to {most:g}")
 
 
 @dataclass(frozen=True)
@@ -49,19 +62,15 @@ class Level:
     occlusion: float = 0.0
     occluded: tuple[float, float] = (0.10, 0.40)
 
-    def __post_init__(self):
-        if not re.fullmatch(r"[\w-]+", self.name):
-            raise ValueError(f"name={self.name!r}: expected letters, digits, - and _; it names a folder")
-        shares = ("object_side", "distractor_side", "rival_ratio", "occluded")
-        counts = ("distractors", "rivals")
-        for names, least, most in ((shares, 0.05, 0.9), (counts, 0, 50)):
-            for name in names:
-                low, high = getattr(self, name)
-                if not least <= low <= high <= most:
-                    raise ValueError(f"{name}={(low, high)}: expected lowest, highest in {least} to {most}")
-        if not (0 <= self.occlusion <= 1 and 0 <= self.rotation <= 180):
-            given = f"occlusion={self.occlusion}, rotation={self.rotation}"
-            raise ValueError(f"{given}: expected a chance from 0 to 1 and degrees from 0 to 180")
+    def __post_init__(self) -> None:
+        check_fields(
+            self,
+            name=_FOLDER_NAME,
+            rotation=between(0, 180),
+            occlusion=between(0, 1),
+            **dict.fromkeys(("object_side", "distractor_side", "rival_ratio", "occluded"), _span(0.05, 0.9)),
+            **dict.fromkeys(("distractors", "rivals"), _span(0, 50)),
+        )
 
 
 # These numbers were fixed before any saliency method was compared on the scenes, and are not tuned towards
@@ -102,7 +111,8 @@ def _photograph(name: str, short_side: int) -> Image.Image:
     with as_file(files("skimage") / "data" / name) as path, Image.open(path) as image:
         photograph = image.convert("RGB")
     scale = min(1.0, short_side / min(photograph.size))
-    return photograph.resize(tuple(round(side * scale) for side in photograph.size), Image.Resampling.BICUBIC)
+    width, height = (round(side * scale) for side in photograph.size)
+    return photograph.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def background(random: np.random.Generator, names: tuple[str, ...], size: int) -> Image.Image:
@@ -117,7 +127,7 @@ def background(random: np.random.Generator, names: tuple[str, ...], size: int) -
     crop = photograph.resize((size, size), Image.Resampling.BILINEAR, box=(x, y, x + side, y + side))
     if random.random() < 0.5:
         crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    gain, shift = (random.uniform(*span, 3).astype(np.float32) for span in ((0.6, 1.4), (-40, 40)))
+    gain, shift = (random.uniform(low, high, 3).astype(np.float32) for low, high in ((0.6, 1.4), (-40.0, 40.0)))
     recoloured = np.clip((np.asarray(crop) - np.float32(128)) * gain + (shift + 128), 0, 255).astype(np.uint8)
     return Image.fromarray(recoloured).convert("RGBA")
 
@@ -210,6 +220,5 @@ def draw_scene(index: int, *, split: str, level: Level, size: int, seed: int) ->
 
     for placed in layers:
         canvas.alpha_composite(placed.image, (placed.x, placed.y))
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    return Scene(np.asarray(canvas.convert("RGB")), mask, box, label, glyph, unseen)
+    x0, y0, x1, y1 = mask_box(torch.from_numpy(mask))[0].int().tolist()
+    return Scene(np.asarray(canvas.convert("RGB")), mask, (x0, y0, x1, y1), label, glyph, unseen)

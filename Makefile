@@ -63,6 +63,7 @@ figures: $(STAMP) ## draw the figures of the ablations from figures/tables, whic
 bench: $(STAMP) ## measure training steps, masks per second, evaluation and threads against plain references
 	@$(PY) benchmarks/train_step.py $(ARGS)
 	@$(PY) benchmarks/throughput.py $(ARGS)
+	@$(PY) benchmarks/masks.py $(ARGS)
 	@$(PY) benchmarks/threads.py $(ARGS)
 
 bench-precision: $(STAMP) ## compare maskers trained in bf16 with maskers trained in fp32; takes longer

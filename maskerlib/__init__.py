@@ -20,14 +20,16 @@ imported before it is used. All else is in its room, and each room's docstring i
     __main__     the command line
 
 One batch on its way, which is also an order to read in. `training.loop` draws the numbers of its images and asks the source for
-them (`data.samples.Source.batch`). In `masker.training` they are cropped (`data.augment`), and the pool says which classifier
-judges (`masker.pool`). Then `masker.step.compute_gradients`, one line of the study after another: the classifier looks at the
-clean images and keeps what its layers return (`classifiers.classifier`, `classifiers.reading`); the masker makes logits of that
-(`masker.network`), and `masking.distributions` a mask of those; `masking.infills` says what stands where it hides;
-`masking.objectives` blends the two views (`masking.masks`), shows them to the judge, and leaves a gradient for every term
-(`masking.terms`). Back in `masker.training` the weights move, and `training.loop` keeps a checkpoint. What comes out,
-`masker.trained.Trained`, is a method like any other: `metrics.evaluation.evaluate` shows it each batch (`methods.asking`), fits
-a box to each mask (`metrics.boxes`), and keeps its score of every metric (`metrics.per_image`, `metrics.curves`).
+them (`data.samples`), cropped from its files' own pixels where it has files (`data.augment`). In `masker.training` all other
+sources are cropped, and, where the classifier learns as well (CA), the pool says which one judges (`masker.pool`). Then
+`masker.step.compute_gradients`, one line of the study after another: the classifier looks at the clean images and keeps what its
+layers return (`classifiers.classifier`, `classifiers.reading`); the masker makes logits of that (`masker.network`), and
+`masking.distributions` a mask of those; `masking.infills` says what stands where it hides; `masking.objectives` blends the two
+views (`masking.masks`), shows them to the judge, and leaves a gradient for every term (`masking.terms`). Back in
+`masker.training` the weights move, and `training.loop` keeps a checkpoint now and then, where it has a folder. What comes out,
+`masker.trained.Trained`, is a method like any other: `metrics.evaluation.evaluate` shows it each batch (`methods.asking`), lets
+every metric look at the masks and the boxes that fit them (`metrics.evidence`, `metrics.boxes`, `metrics.registry`), and keeps
+what a data set needs (`metrics.tally`, `metrics.curves`).
 """
 
 import lazy_loader

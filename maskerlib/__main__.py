@@ -51,6 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (ValueError, OSError, ImportError, RuntimeError) as error:
             print(f"error: {_line(error)}", file=sys.stderr)
             return 2
+        if "random weights" in job.classifier.name:
+            print(f"warning: {job.classifier.name}, which knows nothing; name weights with --weights", file=sys.stderr)
         for line, fine in job.run():
             (done if fine else skipped).append(line)
             if not job.bar:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from maskerlib import plots
 from maskerlib.classifiers.classifier import Classifier, frozen
-from maskerlib.classifiers.doors import Method, as_targets, check_images
+from maskerlib.classifiers.doors import Method, as_targets, check_classifier, check_images
 from maskerlib.data.files.framing import fit
 from maskerlib.data.files.images import read_image
 from maskerlib.data.files.listing import is_image_name
@@ -165,12 +165,13 @@ def explain(
         target: the class to explain, by number or name; None is the one that the classifier predicts.
         size: pixels per side, or (height, width); None is the classifier's `input_size`.
 
-    Raises ValueError as `maskerlib.classifiers.doors` does for images and targets, and as `maskerlib.methods.asking.ask` for
-    what methods return.
+    Raises ValueError as `maskerlib.classifiers.doors` does for images, targets and classifiers, and as
+    `maskerlib.methods.asking.ask` for what methods return.
     """
     classifier = explained_by(method, classifier)
     image = fit(photo, classifier.input_size if size is None else size)[0]
     images = check_images(image[None], classifier).to(classifier.mean.device)
+    check_classifier(classifier)
     with frozen(classifier), torch.no_grad():
         targets = as_targets(target, classifier(images), classifier)
     saliency = ask("method", method, images, targets, classifier, "fp32")

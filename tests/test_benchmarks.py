@@ -201,6 +201,31 @@ def test_throughput_is_measured_and_written(script, monkeypatch, tmp_path, cache
     assert result["precision"] in ("bf16", "fp32")
 
 
+# --- masks ----------------------------------------------------------------------------------------
+
+
+def test_masks_are_measured_beside_plain_loops_and_written(script, tmp_path, capsys):
+    masks, out = script("masks"), tmp_path / "masks.json"
+    masks.main(["--size", "32", "--masks", "8", "--rounds", "1", "--device", "cpu", "--out", str(out)])
+    result, printed = read_json(out), capsys.readouterr().out
+    for name in masks.COMPARED:
+        found = result[name]
+        speeds = found["masks a second"]
+        assert positive(*speeds.values()) and found["difference"] <= masks.TOLERANCE
+        assert found["ratio"] == pytest.approx(speeds["ours"] / speeds["plain loop"])
+        assert f"{name}: {speeds['ours']:.0f}, {found['ratio']:.2f} times" in printed
+    assert result["settings"]["masks"] == 8 and result["provenance"]["seeds"] == [0]
+
+
+def test_maps_that_differ_are_not_compared(script, monkeypatch, tmp_path):
+    masks, out = script("masks"), tmp_path / "masks.json"
+    other = masks.Compared(masks.rise, lambda *given: 1.01 * masks.plain_rise(*given))
+    monkeypatch.setattr(masks, "COMPARED", {"RISE": other})
+    with pytest.raises(RuntimeError, match=r"RISE: the maps are 0\.0099 apart, more than 0\.0001"):
+        masks.main(["--size", "32", "--masks", "4", "--device", "cpu", "--out", str(out)])
+    assert not out.exists()
+
+
 # --- threads --------------------------------------------------------------------------------------
 
 

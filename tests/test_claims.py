@@ -10,10 +10,22 @@ from tiny_grid import finish, table_file
 from maskerlib.experiments import __main__ as command_line
 from maskerlib.experiments import claims
 from maskerlib.experiments.claim_figures import claims_figure, few_shot_figure
-from maskerlib.experiments.claims import CLAIMS, Claim, gain, judge, make_claims, overall, read_claims, tables_needed
+from maskerlib.experiments.claims import (
+    CLAIMS,
+    Claim,
+    gain,
+    held,
+    judge,
+    make_claims,
+    overall,
+    read_claims,
+    tables_needed,
+)
+from maskerlib.experiments.committed import rows_record
 from maskerlib.experiments.grid import load_table, load_tables
+from maskerlib.experiments.holm import holm_levels
 from maskerlib.experiments.results import make_table
-from maskerlib.experiments.tables import read_results
+from maskerlib.experiments.tables import Results, read_results
 from maskerlib.metrics.intervals import t_interval
 from maskerlib.notebooks.runner import project_root
 from maskerlib.running.files import read_json
@@ -111,6 +123,35 @@ class TestFile:
         assert found["other"].tolist()[:2] == ["other, FIX", "plain, FIX"]
         assert set(found["margin"]) == {0.007} and set(found["seeds"]) == {3}
 
+    def test_one_against_many_is_corrected_for_their_number(self, folder, monkeypatch):
+        frame = pd.read_csv(folder / "trial_seeds.csv")
+        frame.loc[frame["setting"] == "other", "value"] += 0.1 * frame["seed"]
+        frame.to_csv(folder / "trial_seeds.csv", index=False)
+        (claim,) = claims.CLAIMS
+        make_claims(folder)
+        before = read_claims(folder).iloc[0]
+        monkeypatch.setattr(claims, "CLAIMS", (dataclasses.replace(claim, corrected=True),))
+        make_claims(folder)
+        after = read_claims(folder)
+        assert after.loc[0, "estimate"] == before["estimate"] and after.loc[0, "low"] < before["low"]
+        gains = [[0.5, 0.6, 0.7], [-1.0] * 3, [-0.5, -0.6, -0.7], [1.0] * 3]
+        levels = holm_levels(gains, -0.007)
+        assert after["low"].tolist() == pytest.approx(
+            [t_interval(each, level=level)[1] for each, level in zip(gains, levels, strict=True)]
+        )
+        assert read_json(folder / "claims.json")["corrected"]["claims"] == ["plain is better"]
+
+    def test_an_optional_claim_waits_for_its_table(self, folder, monkeypatch):
+        (claim,) = claims.CLAIMS
+        more = dataclasses.replace(claim, name="later", table="later", optional=True)
+        monkeypatch.setattr(claims, "CLAIMS", (claim, more))
+        assert tables_needed(folder) == ["trial"]
+        make_claims(folder)
+        assert set(read_claims(folder)["claim"]) == {"plain is better"}
+        monkeypatch.setattr(claims, "CLAIMS", (claim, dataclasses.replace(more, optional=False)))
+        with pytest.raises(FileNotFoundError, match="no table later"):
+            make_claims(folder)
+
     def test_a_picture_of_it(self, folder):
         make_claims(folder)
         figure = claims_figure(read_claims(folder))
@@ -151,16 +192,20 @@ def test_the_committed_claims_follow_from_the_committed_tables(tmp_path):
 def test_the_readme_gives_the_verdicts_of_the_committed_claims():
     readme = (project_root() / "README.md").read_text(encoding="utf-8")
     decided = read_claims().groupby(["claim", "metric"], sort=False)["verdict"].agg(overall)
-    for claim in CLAIMS:
-        assert f"| {claim.name} | {decided[claim.name, 'LE']} | {decided[claim.name, 'PxAP']} |" in readme
+    assert {name for name, _ in decided.index} == {claim.name for claim in held(project_root() / "figures" / "tables")}
+    for name in dict.fromkeys(name for name, _ in decided.index):
+        assert f"| {name} | {decided[name, 'LE']} | {decided[name, 'PxAP']} |" in readme
 
 
 def test_the_claims_ask_for_rows_that_the_tables_have():
     known = load_tables(project_root() / "experiments")
-    assert len(CLAIMS) == 4 and set(tables_needed()) <= set(known)
+    assert len(CLAIMS) == 5 and {claim.table for claim in CLAIMS} <= set(known)
     for claim in CLAIMS:
-        rows = {(row.name, mode) for row in known[claim.table].rows for mode in row.modes}
-        assert {setting for pair in claim.pairs for setting in pair} <= rows
+        table = known[claim.table]
+        rows = {(row.name, mode) for row in table.rows for mode in row.modes}
+        none = pd.DataFrame()
+        compared = claim.compared(Results(none, none, none, {}, {"rows": rows_record(table)}))
+        assert compared and {setting for pair in compared for setting in pair} <= rows
 
 
 def test_the_few_shot_figure_shows_counts_and_two_references(tmp_path):

@@ -280,7 +280,7 @@ class TestCommand:
     def test_the_list_names_everything(self, capsys):
         assert command.main(["explain", "--list"]) == 0
         lines = capsys.readouterr().out.splitlines()
-        assert set(methods.table()) <= set(lines) and max(map(len, lines)) <= 120
+        assert set(methods.table()) <= set(lines) and max(map(len, lines)) <= 140
         assert all(any(line.startswith(f"  {name}  ") for line in lines) for name in zoo.CLASSIFIERS)
 
 

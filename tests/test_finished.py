@@ -25,7 +25,7 @@ def test_round_trip(tmp_path):
 
 def test_that_of_another_run_is_refused(tmp_path):
     save_checkpoint(tmp_path / "net.pt", {"run": "other", "weights": {}})
-    with pytest.raises(ValueError, match="holds a finished net of another run .*; use another folder or delete it"):
+    with pytest.raises(ValueError, match="holds a finished net of another run .*; use another folder, or delete it"):
         load_finished(tmp_path, "net", "run")
     assert (tmp_path / "net.pt").exists()
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.efficientnet_lite0 import efficientnet_lite0
 from maskerlib.classifiers.scene_resnet import scene_resnet
-from maskerlib.methods.attributions import SIGNS, GradientMethod, magnitude_map
+from maskerlib.methods.attributions import SIGNS, AttributionMethod, magnitude_map
 from maskerlib.methods.gradient import gradient
 from maskerlib.methods.guided_backprop import guided_backprop, guided_copy
 from maskerlib.methods.integrated_gradients import completeness_gap, integrated_gradients
@@ -488,6 +488,6 @@ def test_integrated_gradients_refuse(options):
 
 
 def test_a_method_is_drawn_from_its_attribution(images, targets):
-    method = GradientMethod(lambda images, targets, classifier: images - 0.5, channels="max", clip=1.0)
+    method = AttributionMethod(lambda images, targets, classifier: images - 0.5, channels="max", clip=1.0)
     expected = magnitude_map(images - 0.5, channels="max", clip=1.0)
     assert torch.equal(method(images, targets, None), expected)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from maskerlib.experiments.settings import Setting
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.training import train_masker
-from maskerlib.masking.infills import INFILLS, blur, external, fill, mean_colour, noise, opencv
+from maskerlib.masking.infills import INFILLS, as_infill, blur, external, fill, local_mean, mean_colour, noise, opencv
 from maskerlib.masking.masks import masked_in, masked_out
 from maskerlib.methods.optimise import optimise_mask
 
@@ -126,6 +126,48 @@ class TestNoise:
     def test_other_sigmas_are_refused(self, sigma):
         with pytest.raises(ValueError, match=f"sigma={sigma} must be a finite number above 0"):
             noise(sigma)
+
+
+class TestLocalMean:
+    def test_is_the_mean_of_what_is_kept_around_each_pixel(self):
+        """A loop over the pixels, with holes that are half open here and there."""
+        images, hole = random(0, 2, 3, 9, 12), random(1, 2, 1, 9, 12).round(decimals=1)
+        found = fill(local_mean(5, at=9)(images, MEAN), hole)
+        for y, x in [(0, 0), (0, 7), (4, 5), (8, 11), (3, 0)]:
+            rows, columns = slice(max(y - 2, 0), y + 3), slice(max(x - 2, 0), x + 3)
+            kept = 1 - hole[:, :, rows, columns]
+            expected = (kept * images[:, :, rows, columns]).sum(dim=(2, 3)) / kept.sum(dim=(2, 3))
+            torch.testing.assert_close(found[:, :, y, x], expected)
+
+    def test_what_is_hidden_does_not_count(self):
+        images, hole = random(0, 1, 3, 16, 20), hole_at(slice(5, 11), slice(6, 14))
+        shown = fill(local_mean(7, at=16)(images, MEAN), hole)
+        changed = torch.where(hole.bool(), random(2, 1, 3, 16, 20), images)
+        torch.testing.assert_close(fill(local_mean(7, at=16)(changed, MEAN), hole), shown)
+
+    def test_far_from_anything_kept_it_is_the_mean_colour(self):
+        images, hole = random(0, 1, 3, 16, 20), hole_at(slice(0, 16), slice(0, 12))
+        found = fill(local_mean(5, at=16)(images, MEAN), hole)
+        torch.testing.assert_close(found[..., :10], MEAN.expand(1, 3, 16, 10))
+        assert not torch.allclose(found[..., 10:12], MEAN.expand(1, 3, 16, 2))
+
+    def test_the_square_grows_with_the_image(self):
+        small, hole = random(0, 1, 3, 28, 28), hole_at(slice(8, 20), slice(8, 20), size=(28, 28))
+        large, wide = (nn.functional.interpolate(part, scale_factor=3) for part in (small, hole))
+        one, other = fill(local_mean(40)(small, MEAN), hole), fill(local_mean(40)(large, MEAN), wide)
+        there = nn.functional.avg_pool2d(other, 3)
+        assert ((one - there).abs() * hole).mean() < 0.01
+
+    @pytest.mark.parametrize("side", [0.0, -1.0, float("nan")])
+    def test_other_sides_are_refused(self, side):
+        with pytest.raises(ValueError, match=f"side={side} must be a finite number above 0"):
+            local_mean(side)
+
+
+def test_an_infill_is_itself_or_the_one_of_that_name():
+    assert as_infill("mean") is mean_colour and as_infill(mean_colour) is mean_colour
+    with pytest.raises(ValueError, match="infill='grey' is unknown; choose mean, blur, noise, local_mean, opencv or give"):
+        as_infill("grey")
 
 
 class TestExternal:
@@ -318,7 +360,7 @@ class TestEveryInfill:
 
 
 def test_the_names_that_committed_runs_go_by():
-    assert {"mean", "blur", "noise", "opencv"} <= set(INFILLS)
+    assert {"mean", "blur", "noise", "local_mean", "opencv"} <= set(INFILLS)
 
 
 def test_an_infill_more_is_one_line_and_known_to_all(monkeypatch):

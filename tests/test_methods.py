@@ -1,5 +1,6 @@
 """The contract of every method that can be asked for by name. A new line of the registry is tested here without another edit."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,18 @@ def classifier() -> Classifier:
 
 
 @pytest.fixture
-def method(name: str, classifier: Classifier) -> Method:
-    return method_named(name, classifier, seed=1)
+def quick(entry: MethodEntry, name: str) -> Callable[..., Method]:
+    """(classifier, seed=...) -> the method, cheap where the entry says how."""
+
+    def made(classifier: Classifier, **offered: int) -> Method:
+        return method_named(name, classifier, **offered, **entry.quick)
+
+    return made
+
+
+@pytest.fixture
+def method(quick: Callable[..., Method], classifier: Classifier) -> Method:
+    return quick(classifier, seed=1)
 
 
 @pytest.fixture
@@ -59,17 +70,17 @@ def test_an_entry_is_said_in_a_line(entry):
     assert entry.kind in KINDS and entry.says and "\n" not in entry.says and len(entry.says) <= 60
 
 
-def test_a_map_an_image_between_0_and_1(name, images, device):
+def test_a_map_an_image_between_0_and_1(quick, images, device):
     classifier = tiny_classifier().to(device)
-    maps = method_named(name, classifier)(images.to(device), torch.arange(COUNT, device=device), classifier)
+    maps = quick(classifier)(images.to(device), torch.arange(COUNT, device=device), classifier)
     assert maps.shape == (COUNT, 1, SIZE, SIZE) and maps.is_floating_point() and maps.device.type == device.type
     assert maps.isfinite().all() and 0 <= maps.min() and maps.max() <= 1 and not maps.requires_grad
     assert (maps.amax(dim=(1, 2, 3)) > 0).all()
 
 
 @pytest.mark.parametrize("gradients", [True, False])
-def test_classifier_images_targets_and_random_numbers_are_left_as_they_were(name, gradients, images):
-    method = method_named(name, tiny_classifier())
+def test_classifier_images_targets_and_random_numbers_are_left_as_they_were(quick, gradients, images):
+    method = quick(tiny_classifier())
     classifier = explained_by(method, tiny_classifier()).requires_grad_()
     classifier.train().network.stage.eval()  # in training mode one look moves the statistics of a batch norm
     classifier.network.stem[0].weight.requires_grad_(False)
@@ -88,8 +99,8 @@ def test_classifier_images_targets_and_random_numbers_are_left_as_they_were(name
     assert targets.tolist() == list(range(COUNT)) and torch.equal(torch.get_rng_state(), numbers)
 
 
-def test_the_seed_decides_where_the_entry_says_so_and_nowhere_else(entry, name, classifier, images):
-    first, again, other = (method_named(name, classifier, seed=seed)(images, 1, classifier) for seed in (1, 1, 2))
+def test_the_seed_decides_where_the_entry_says_so_and_nowhere_else(entry, quick, classifier, images):
+    first, again, other = (quick(classifier, seed=seed)(images, 1, classifier) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert torch.equal(first, other) != entry.stochastic
 
@@ -139,12 +150,12 @@ def test_it_is_drawn(method, classifier, images):
     assert figure.texts[0].get_text().startswith(found.class_name) and found.class_name in COLOURS
 
 
-def test_it_costs_what_it_says(entry, name):
+def test_it_costs_what_it_says(entry, quick):
     """For each image of a batch; what is looked at once, such as the images that check a classifier, is no part of it."""
-    assert per_image_cost(name) == (entry.forward, entry.backward)
+    assert per_image_cost(quick) == entry.cost((SIZE, SIZE), **entry.quick)
 
 
-def per_image_cost(name: str) -> tuple[float, float]:
+def per_image_cost(quick: Callable[..., Method]) -> tuple[float, float]:
     """Images that the classifier sees, and gradients that arrive at its logits, more for four images than for two, halved."""
     costs = []
     for count in (2, 4):
@@ -155,7 +166,7 @@ def per_image_cost(name: str) -> tuple[float, float]:
             if logits.requires_grad:
                 logits.register_hook(lambda gradient: passed(cost, gradient))
 
-        method = method_named(name, tiny_classifier())
+        method = quick(tiny_classifier())
         classifier = explained_by(method, tiny_classifier())
         classifier.network.register_forward_hook(look)
         method(Squares(count).images, None, classifier)

@@ -17,21 +17,24 @@ from maskerlib.classifiers.classifier import Classifier
 from maskerlib.data.samples import Sample, Source
 from maskerlib.experiments.figures import difference_figure, interval_figure
 from maskerlib.experiments.grid import load_table, unique
+from maskerlib.experiments.measuring import draw, measure
 from maskerlib.experiments.results import make_table, save_result
-from maskerlib.experiments.run import measure
 from maskerlib.experiments.settings import Setting
 from maskerlib.experiments.tables import read_results, state
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.network import masker_for
 from maskerlib.masker.trained import Trained
+from maskerlib.metrics.entry import DIRECTIONS, Metric
 from maskerlib.metrics.evaluation import evaluate
 from maskerlib.metrics.evidence import NEEDS, Evidence
-from maskerlib.metrics.registry import DIRECTIONS, METRICS, POOLED, Metric, better, columns, metric
+from maskerlib.metrics.pointing import pointing as pointing_metric
+from maskerlib.metrics.registry import METRICS, ON_REQUEST, POOLED, better, columns, metric, requested
 from maskerlib.metrics.tally import Tally
 from maskerlib.metrics.truth import truth_map
 
 BUILT_IN = tuple(METRICS)
-JUDGING = [name for name in BUILT_IN if METRICS[name].direction]
+EVERY = {**METRICS, **ON_REQUEST}
+JUDGING = [name for name, each in EVERY.items() if each.direction]
 
 
 @pytest.fixture
@@ -128,7 +131,8 @@ class TestANewMetric:
         classifier, val = tiny_classifier(), Known(8)
         for address, run in unique(list(table.runs())).items():
             masker = masker_for(classifier, width=4, seed=run.seed + 10 * (run.row == "other")).eval()
-            measured = measure(Setting(), Trained(masker, classifier, MaskerConfig(), {}), classifier, val)
+            drawn = draw(Setting(), Trained(masker, classifier, MaskerConfig(), {}), classifier, val)
+            measured = measure(Setting(), drawn, classifier)
             assert set(measured["all"]["by_class"]["red"]) == {"OM", "LE", "F1", "SM", "pointing"}
             save_result(runs / address, run.setting, measured, classifier, seconds=1.0)
             Image.fromarray(np.zeros((4, 8), dtype=np.uint8)).save(runs / address / "maps.png")
@@ -160,8 +164,8 @@ class TestANewMetric:
             with pytest.raises(KeyError, match="no pointing"):
                 results.value(setting, "CA", "pointing")
         assert "pointing" not in set(results.paired["metric"])  # the baseline has none
-        for draw in (interval_figure, difference_figure):
-            assert draw(results, ["LE", "pointing"]).axes[1].get_title() == "pointing (higher)"
+        for drawn in (interval_figure, difference_figure):
+            assert drawn(results, ["LE", "pointing"]).axes[1].get_title() == "pointing (higher)"
 
     def test_that_some_runs_lack_is_not_compared_on_classes(self, tmp_path):
         rows = [{"name": "plain"}, {"name": "few", "parameters": {"class_share": 0.5}, "variants": ["unseen"]}]
@@ -230,6 +234,72 @@ class TestMaking:
         metric("odd", says="odd")(lambda seen: value)
         with pytest.raises(ValueError, match=r"metric 'odd' returned .*, expected \(3,\), a number for each image"):
             evaluate({"dim": dim}, Known(3), tiny_classifier())
+
+
+def full(value: float, name: str = "mine", **about) -> Metric:
+    about = {"says": "a number", "source": "here", **about}
+    return Metric(name, "higher is better", lambda seen: torch.full((len(seen),), value), **about)
+
+
+class TestOnRequest:
+    NAMES = ("insertion", "deletion", "SRG", "pointing")
+
+    def test_nothing_is_added_unless_asked(self):
+        assert tuple(ON_REQUEST) == self.NAMES and not set(self.NAMES) & set(columns())
+        table = evaluate({"dim": dim}, Known(3), tiny_classifier())
+        assert list(table.columns) == list(columns()) and "requested" not in table.attrs
+
+    def test_columns_follow_those_that_judge_single_images_in_the_order_of_the_question(self):
+        own = Metric("peak", "", lambda seen: seen.maps.amax(dim=(1, 2, 3)), says="the highest value")
+        asked = ("pointing", full(2.0), "deletion", own)
+        table, rows = evaluate({"dim": dim}, Known(3), tiny_classifier(), metrics=asked, per_image=True)
+        before = list(columns())
+        at = before.index("SM") + 1
+        assert list(table.columns) == [*before[:at], "pointing", "mine", "deletion", *before[at:], "peak"]
+        assert rows["mine"].tolist() == [2.0] * 3 and table.loc["dim", "mine"] == 2
+        assert list(table.attrs["requested"]) == ["pointing", "mine", "deletion", "peak"]
+        assert table.attrs["requested"]["mine"] == {}
+        plain = evaluate({"dim": dim}, Known(3), tiny_classifier())
+        pd.testing.assert_frame_equal(table[before], plain, check_exact=True)
+        pd.testing.assert_frame_equal(rows[[*rows.columns.intersection(before)]], _rows_of(Known(3)), check_exact=True)
+
+    @pytest.mark.parametrize("asked", ["pointing", pointing_metric(), ["pointing"]])
+    def test_one_may_be_asked_alone(self, asked):
+        assert list(requested(asked)) == ["pointing"]
+
+    def test_what_is_missing_has_a_reason(self):
+        table = evaluate({"dim": dim}, Known(3, box={0, 1, 2}), tiny_classifier(), metrics="pointing")
+        assert table.attrs["missing"]["pointing"] == "no image has a ground-truth box"
+        assert math.isnan(table.loc["dim", "pointing"])
+
+    def test_their_direction_is_known(self):
+        assert [better(name) for name in self.NAMES] == ["higher", "lower", "higher", "higher"]
+
+    @pytest.mark.parametrize(
+        ("asked", "message"),
+        [
+            ("inserting", "metric 'inserting' is unknown; those on request are insertion, deletion, SRG, pointing, or give a"),
+            ("LE", "metric 'LE' is unknown"),
+            (full(1.0, "PxAP"), "metric 'PxAP': there is a column 'PxAP' already; choose another name"),
+            (("SRG", "SRG"), "metric 'SRG': there is a column 'SRG' already"),
+            ((full(1.0), full(2.0, "std")), "there is a column 'std' already"),
+        ],
+    )
+    def test_what_cannot_be_a_column_is_refused_before_anything_is_computed(self, asked, message):
+        def never(*_):
+            raise AssertionError("a map was drawn")
+
+        with pytest.raises(ValueError, match=message):
+            evaluate({"never": never}, Known(3), tiny_classifier(), metrics=asked)
+
+    def test_a_registered_metric_of_the_same_name_stands_in_the_way(self, toy):
+        with pytest.raises(ValueError, match="there is a column 'pointing' already"):
+            requested("pointing")
+        assert list(requested(pointing_metric(name="pointing game"))) == ["pointing game"]
+
+
+def _rows_of(source: Source) -> pd.DataFrame:
+    return evaluate({"dim": dim}, source, tiny_classifier(), per_image=True)[1].drop(columns="name")
 
 
 class TestNeeds:
@@ -322,42 +392,42 @@ def lacking(need: str, which: int, count: int) -> dict:
     }[need]
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", EVERY)
 class TestContract:
     def test_a_number_an_image_in_double_precision(self, name):
-        values = METRICS[name](evidence(dim_maps(5)))
+        values = EVERY[name](evidence(dim_maps(5)))
         assert values.shape == (5,) and values.dtype == torch.float64 and values.isfinite().all()
 
     def test_nan_where_the_image_lacks_what_it_needs_and_nowhere_else(self, name):
         for need in NEEDS:
-            values = METRICS[name](evidence(dim_maps(4), **lacking(need, 2, 4)))
-            expected = [need in METRICS[name].needs and (need == "mask" or index == 2) for index in range(4)]
+            values = EVERY[name](evidence(dim_maps(4), **lacking(need, 2, 4)))
+            expected = [need in EVERY[name].needs and (need == "mask" or index == 2) for index in range(4)]
             assert values.isnan().tolist() == expected, need
 
     def test_the_order_and_the_company_of_images_do_not_matter(self, name):
         maps, order = dim_maps(6), torch.tensor([4, 0, 5, 2, 1, 3])
         question = torch.randn(6, 2)
         images = torch.rand(6, 3, 8, 8)
-        values = METRICS[name](evidence(maps, images=images, question=question))
-        turned = METRICS[name](evidence(maps[order], images=images[order], question=question[order]))
+        values = EVERY[name](evidence(maps, images=images, question=question))
+        turned = EVERY[name](evidence(maps[order], images=images[order], question=question[order]))
         assert torch.allclose(turned, values[order], atol=1e-6)
         alone = [
-            METRICS[name](evidence(maps[i, None], images=images[i, None], question=question[i, None])) for i in range(6)
+            EVERY[name](evidence(maps[i, None], images=images[i, None], question=question[i, None])) for i in range(6)
         ]
         assert torch.allclose(torch.cat(alone), values, atol=1e-6)
 
     def test_it_is_said_what_it_is_and_whence_it_comes(self, name):
-        kind = METRICS[name]
+        kind = EVERY[name]
         assert kind.name == name and kind.says and set(kind.needs) <= set(NEEDS)
         assert not kind.direction or (kind.direction in DIRECTIONS and kind.source)
-        assert columns()[name] == (kind.direction or kind.says)
+        assert columns(ON_REQUEST)[name] == (kind.direction or kind.says)
 
     def test_nothing_that_it_is_shown_is_changed(self, name):
         seen = evidence(dim_maps(3))
         before = {
             part: getattr(seen, part).clone() for part in ("images", "maps", "masks", "question", "answers", "classes")
         }
-        METRICS[name](seen)
+        EVERY[name](seen)
         assert all(torch.equal(getattr(seen, part), value) for part, value in before.items())
 
 
@@ -366,7 +436,7 @@ def test_the_true_map_is_better_than_its_opposite(name):
     """The object and nothing else, against everything but the object: the direction says which value is the better."""
     best = torch.zeros(1, 1, 8, 8)
     best[..., :4, :4] = 1
-    good, bad = (float(METRICS[name](evidence(maps))) for maps in (best, 1 - best))
+    good, bad = (float(EVERY[name](evidence(maps))) for maps in (best, 1 - best))
     assert (good < bad) if better(name) == "lower" else (good > bad)
 
 

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from maskerlib.masking.infills import external, opencv
 from maskerlib.masking.masks import area, mask_from_logits, masked_in, masked_out, total_variation
 from maskerlib.masking.objectives import Objective, evaluate_objective, objective_backward
-from maskerlib.masking.terms import MASKED_IN, MASKED_OUT, RELEASED_IN, entropy
+from maskerlib.masking.terms import DELETION_OUT, MASKED_IN, MASKED_OUT, RELEASED_IN, entropy
 
-SIDES = [sides for sides in itertools.product((*MASKED_IN, *RELEASED_IN, None), (*MASKED_OUT, None)) if any(sides)]
+SIDES = [sides for sides in itertools.product((*MASKED_IN, *RELEASED_IN, None), (*MASKED_OUT, *DELETION_OUT, None)) if any(sides)]
 QUARTER = torch.tensor([[0.0, math.log(3)]])  # softmax: 1/4 and 3/4
 ENTROPY = 0.25 * math.log(4) + 0.75 * math.log(4 / 3)
 
@@ -30,6 +30,8 @@ class TestTerms:
             (MASKED_OUT, "min_class", 0, 0, -math.log(4)),
             (MASKED_OUT, "max_ent", 0, 1, -ENTROPY),
             (MASKED_OUT, "max_ent", 0, 0, 0),
+            (DELETION_OUT, "min_prob", 0, 0, 0.25),
+            (DELETION_OUT, "min_prob", 1, 1, 0.75),
             (MASKED_OUT, "forward_kl", 0, 1, 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)),
             (MASKED_OUT, "forward_kl", 0, 0, 0),
             (MASKED_OUT, "backward_kl", 0, 1, 0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)),
@@ -42,7 +44,7 @@ class TestTerms:
 
     def test_each_image_counts_for_itself(self):
         logits, labels, right = torch.randn(4, 7), torch.tensor([0, 1, 2, 3]), torch.tensor([1.0, 0, 1, 0])
-        for term in (*MASKED_IN.values(), *RELEASED_IN.values(), *MASKED_OUT.values()):
+        for term in (*MASKED_IN.values(), *RELEASED_IN.values(), *MASKED_OUT.values(), *DELETION_OUT.values()):
             alone = torch.cat([term(logits[[i]], labels[[i]], right[[i]]) for i in range(4)])
             torch.testing.assert_close(term(logits, labels, right), alone)
 
@@ -372,6 +374,39 @@ class TestWhatHides:
             assert (view - images)[seen].abs().mean() > 0.1
 
 
+class TestSizeAndRoughness:
+    MASK = torch.tensor([[0.0, 0.5, 1.0], [0.0, 0.0, 1.0]]).view(1, 1, 2, 3)
+
+    def test_a_price_of_the_area_whatever_is_recognised(self):
+        terms = Objective(size=4).shape_terms(self.MASK, None)
+        assert list(terms) == ["tv", "size"] and terms["size"].item() == pytest.approx(4 * 2.5 / 6)
+        assert list(Objective().shape_terms(self.MASK, None)) == ["tv"]
+        assert list(Objective(size=1, budget=1).shape_terms(self.MASK, torch.zeros(1))) == ["tv", "size", "budget"]
+
+    @pytest.mark.parametrize("power", [1.0, 1.5, 2.0, 3.0])
+    @pytest.mark.parametrize("border", [0.0, 0.3, 1.0])
+    def test_the_power_and_the_border_by_hand(self, power, border):
+        def raised(*values: float) -> float:
+            return sum(value**power for value in values)
+
+        vertical, horizontal = raised(0.5), raised(0.5, 0.5, 1)
+        rows, columns = raised(0.5, 1, 1), raised(1, 1)
+        expected = 224 / 3 * (vertical + border * rows) + 224 / 2 * (horizontal + border * columns)
+        assert total_variation(self.MASK, power=power, border=border).item() == pytest.approx(expected)
+        objective = Objective(tv=0.1, tv_power=power, tv_border=border)
+        assert objective.shape_terms(self.MASK, None)["tv"].item() == pytest.approx(0.05 * expected)
+
+    @pytest.mark.parametrize("sides", [("max_class", None), (None, "min_prob"), ("max_class", "max_ent")])
+    def test_backward_is_that_of_the_plain_sum(self, sides):
+        judge, mask, (images, labels, right, hidden) = case(torch.device("cpu"))
+        objective = Objective(*sides, size=3, tv=0.01, tv_power=3, tv_border=0)
+        ours, plain = mask.clone().requires_grad_(), mask.clone().requires_grad_()
+        terms = evaluate_objective(objective, judge, images, plain, labels, right, hidden)
+        torch.stack(list(terms.values())).sum(dim=0).mean().backward()
+        objective_backward(objective, judge, images, ours, labels, right, hidden)
+        torch.testing.assert_close(ours.grad, plain.grad)
+
+
 class TestObjective:
     @pytest.mark.parametrize(
         "arguments, message",
@@ -390,6 +425,9 @@ class TestObjective:
             ({"size_in": math.nan}, "size_in=nan must be"),
             ({"size_out": "10"}, "size_out='10' must be"),
             ({"tv": None}, "tv=None must be"),
+            ({"size": -1.0}, r"size=-1\.0 must be a finite number of 0 or more"),
+            ({"tv_border": -0.1}, r"tv_border=-0\.1 must be"),
+            ({"tv_power": 0.5}, r"tv_power=0\.5 must be a finite number of 1 or more"),
             ({"budget": -0.5}, "budget=-0.5 must be a finite number of 0 or more"),
             ({"budget": math.nan}, "budget=nan must be"),
             ({"budget_power": 3}, "budget_power=3 is unknown; choose one of 1, 2"),

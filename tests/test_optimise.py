@@ -93,6 +93,22 @@ def test_the_seed_decides():
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+def test_several_shifts_a_step_are_the_mean_of_their_gradients():
+    """Where none moves and none wobbles, all are one; else they are looked at one after the other, each once."""
+    classifier, images = tiny_classifier(), Squares().batch(range(2)).images
+    still = {**QUICK, "shift": 0.0, "noise": 0.0}
+    one, four = (optimise_mask(classifier, images, shifts=shifts, **still) for shifts in (1, 4))
+    torch.testing.assert_close(four.masks, one.masks)
+    assert [len(values) for values in four.history.values()] == [len(values) for values in one.history.values()]
+    for name, values in one.history.items():
+        assert four.history[name] == pytest.approx(values, abs=1e-5)
+    seen: list[Tensor] = []
+    classifier.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach()))
+    optimise_mask(classifier, images, shifts=4, infill=lambda images, mean: images, **{**QUICK, "shift": 0.2})
+    assert len(seen) == 1 + 3 * 4 * 2 + 3
+    assert len({tuple(view[0, 0].sum(dim=1).tolist()) for view in seen[1:9:2]}) > 1
+
+
 def test_the_classifier_is_left_as_it_was():
     classifier = tiny_classifier().train()
     classifier.network.head.weight.requires_grad_(False)
@@ -202,11 +218,12 @@ IMAGES = torch.rand(2, 3, SIZE, SIZE)
         (IMAGES, {"batch_size": 0}, "batch_size=0 must be"),
         (IMAGES, {"grid": 0}, "grid=0 must be 1 cell or more"),
         (IMAGES, {"steps": 0}, "steps=0 must be"),
+        (IMAGES, {"shifts": 0}, "shifts=0 must be a whole number"),
         (IMAGES, {"lr": 0.0}, "lr=0.0 must be"),
         (IMAGES, {"lr": float("nan")}, "lr=nan must be"),
         (IMAGES, {"noise": -1.0}, r"noise=-1\.0 must be"),
         (IMAGES, {"shift": 0.5}, r"shift=0\.5 must lie at least at 0 and below 0\.5"),
-        (IMAGES, {"infill": "grey"}, "infill='grey' is unknown; choose mean, blur, noise, opencv or give"),
+        (IMAGES, {"infill": "grey"}, "infill='grey' is unknown; choose mean, blur, noise, local_mean, opencv or give"),
     ],
 )
 def test_bad_arguments_are_named(images, options, message):

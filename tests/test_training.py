@@ -427,7 +427,7 @@ class TestRun:
             assert same(state(trained.masker, trained.classifier), state(expected.masker, expected.classifier))
             assert trained.history == expected.history
         assert not same(state(train(config).masker), state(expected.masker))
-        with pytest.raises(ValueError, match="targets='label' is unknown; choose labels or predicted"):
+        with pytest.raises(ValueError, match="targets='label' is unknown; choose one of labels, predicted"):
             train(config, targets="label")
 
     def test_labels_do_not_follow_a_classifier_that_drifts(self):

@@ -1,13 +1,14 @@
 """A run of the training of a module is loaded where it is finished, and else carried out and kept."""
 
 import json
+from dataclasses import dataclass
 
 import pytest
 import torch
 from tiny import Squares
 from torch import nn
 
-from maskerlib.running.files import load_checkpoint, read_json
+from maskerlib.running.files import load_checkpoint, read_json, save_checkpoint
 from maskerlib.training import run
 from maskerlib.training.loop import Plan
 from maskerlib.training.run import TrainingRun
@@ -29,9 +30,15 @@ class Learner(nn.Linear):
         return {"weight": self.weight.item()}
 
 
-def train(folder, *decides, steps=3) -> tuple[Learner, TrainingRun]:
+@dataclass(frozen=True)
+class Settings:
+    name: str = "default"
+    added_later: int = 0
+
+
+def train(folder, *decides, steps=3, settings=Settings()) -> tuple[Learner, TrainingRun]:
     learner = Learner().train()
-    one = TrainingRun("net", folder, *decides)
+    one = TrainingRun("net", folder, settings, *decides)
     if not one.load(learner):
         one.train(learner, Plan(steps, 2, seed=5, checkpoint_every=1), Squares(), learner.step, {}, progress=False)
     return learner, one
@@ -47,7 +54,7 @@ def test_trained_once_and_loaded_after_that(tmp_path, kind):
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
     assert read_json(tmp_path / "history.json") == {"weight": [1, 2, 3]}
     assert read_json(tmp_path / "provenance.json")["seeds"] == [5]
-    assert load_checkpoint(tmp_path / "net.pt")["run"] == one.identity == json.dumps(["a", 1])
+    assert load_checkpoint(tmp_path / "net.pt")["run"] == one.identity == json.dumps([{}, "a", 1])
 
 
 def test_nothing_is_kept_without_a_folder(tmp_path, monkeypatch):
@@ -55,6 +62,21 @@ def test_nothing_is_kept_without_a_folder(tmp_path, monkeypatch):
     for _ in range(2):
         assert train(None, "a")[0].taken == [0, 1, 2]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("written", "known"), [({"name": "mine"}, True), ({"name": "other"}, False), ({"gone": 1}, False)])
+def test_a_run_is_known_again_however_its_configuration_was_written(tmp_path, written, known):
+    """As an earlier version writes it, say: before there was a field, or in full."""
+    mine = Settings("mine")
+    train(tmp_path, "a", settings=mine)
+    for before in (written, {**written, "added_later": 0}):
+        content = load_checkpoint(tmp_path / "net.pt")
+        save_checkpoint(tmp_path / "net.pt", {**content, "run": json.dumps([before, "a"])})
+        if known:
+            assert train(tmp_path, "a", settings=mine)[0].taken == []
+        else:
+            with pytest.raises(ValueError, match="holds a finished net of another run"):
+                train(tmp_path, "a", settings=mine)
 
 
 def test_another_run_is_refused_and_left_alone(tmp_path):
@@ -84,7 +106,7 @@ def test_what_else_changes_is_restored_too(tmp_path, monkeypatch):
             sgd.step()
             return {}
 
-        one = TrainingRun("net", tmp_path, "a")
+        one = TrainingRun("net", tmp_path, Settings(), "a")
         one.train(learner, Plan(steps, 2, checkpoint_every=1), Squares(), step, {"sgd": sgd}, progress=False)
         return sgd
 

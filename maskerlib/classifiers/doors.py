@@ -23,9 +23,9 @@ __all__ = ["Method", "Targets", "aligned", "as_targets", "check_classifier", "ch
 Targets = Tensor | np.ndarray | Sequence[int | str] | int | str | None
 """Classes to explain: one for all images or one for each, as numbers or names; None means those that are predicted."""
 
-Method = Callable[[Tensor, Targets, Classifier], Tensor]
+Method = Callable[[Tensor, Any, Classifier], Tensor]
 """A saliency method: images (B, channels, H, W) in [0, 1], the classes to explain, and the classifier that is asked about them
--> maps (B, 1, H, W) in [0, 1], high = salient."""
+-> maps (B, 1, H, W) in [0, 1], high = salient. Those of this library take `Targets`; one of your own is given (B,) int64."""
 
 _SLACK = 0.02
 """How far a pixel may leave [0, 1]: what resampling overshoots, and far less than a normalisation does."""
@@ -126,6 +126,10 @@ def aligned(source: Source, classifier: Classifier) -> Source:
     """
     if len(source) == 0:
         raise ValueError(f"{type(source).__name__} holds no images; give a source that does")
+    if not isinstance(source.labels, Tensor) or source.labels.dtype != torch.int64 or source.labels.shape != (len(source),):
+        labels = source.labels
+        found = f"{labels.dtype} {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
+        raise ValueError(f"labels of {type(source).__name__}: {found}, expected torch.int64 ({len(source)},), -1 where unknown")
     names, known = tuple(source.class_names), classifier.class_names
     if (source.labels == -1).all():
         return source

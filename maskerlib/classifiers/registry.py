@@ -51,5 +51,9 @@ def classifier_named(
     Raises ValueError for an unknown name, class or file that does not fit; ImportError where timm is missing; FileNotFoundError
     for a path that is not there; OSError where weights cannot be downloaded.
     """
-    entry, told = CLASSIFIERS.find(name)
-    return entry.make(*told, weights=weights, class_names=class_names, layers=layers, seed=seed)
+    options = {"weights": weights, "class_names": class_names, "layers": layers}
+    asked = {key: value for key, value in options.items() if value is not None}
+    classifier = CLASSIFIERS.made(name, asked, {"seed": seed})
+    if not isinstance(classifier, Classifier):
+        raise ValueError(f"classifier {name!r}: its make returned {type(classifier).__name__}, expected a Classifier")
+    return classifier

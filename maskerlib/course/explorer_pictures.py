@@ -153,6 +153,8 @@ def layer_picture(trained: Trained, image: Tensor, layer: str, channel: int | No
     not read the layer, the third panel says so. Raises ValueError for a layer or a channel that is not there.
     """
     classifier, masker = trained.classifier, trained.masker
+    if not isinstance(masker, Masker):
+        raise ValueError(f"a {type(masker).__name__} does not add up what its layers say; give a masker of `train_masker`")
     if layer not in classifier.layers:
         raise ValueError(f"layer {layer!r} is not read from {classifier.name}; choose from {', '.join(classifier.layers)}")
     with torch.no_grad(), frozen(classifier), frozen(masker):

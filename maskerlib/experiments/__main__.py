@@ -4,6 +4,7 @@ python -m maskerlib.experiments plan            every table: runs, finished runs
 python -m maskerlib.experiments plan layers     one table, row by row, with the command of each run that is left
 python -m maskerlib.experiments shared NAME     make a part that runs share: scenes, inpainter or shuffled
 python -m maskerlib.experiments table layers    write figures/tables/layers*.csv from the finished runs
+python -m maskerlib.experiments choose          which options are taken of method_options, and where methods.yaml has others
 python -m maskerlib.experiments claims          write figures/tables/claims.csv from the tables
 python -m maskerlib.experiments figures         draw the figure of every table there is, and of the claims
 python -m maskerlib.experiments parameters      what the notebook's cell has otherwise than `Setting`; --write mends it
@@ -12,6 +13,7 @@ python -m maskerlib.experiments carry layers    give a table its new addresses, 
 """
 
 import argparse
+import json
 import os
 import statistics
 import sys
@@ -24,14 +26,17 @@ import torch
 from maskerlib.experiments import golden
 from maskerlib.experiments import run as parts
 from maskerlib.experiments.cell import differing, write_cell
+from maskerlib.experiments.choosing import METHODS_TABLE, OPTIONS_TABLE, choose, differing_rows
 from maskerlib.experiments.claim_figures import claims_figure
 from maskerlib.experiments.claims import make_claims, read_claims
 from maskerlib.experiments.committed import carry_over
 from maskerlib.experiments.figures import draw_all
 from maskerlib.experiments.grid import NOTEBOOK, Run, Table, load_tables, unique
+from maskerlib.experiments.named import cost_of
 from maskerlib.experiments.results import MissingRuns, make_table, missing_runs, runs_folder
-from maskerlib.experiments.settings import INPAINTER, Setting
-from maskerlib.experiments.tables import state
+from maskerlib.experiments.settings import COST, INPAINTER, Setting
+from maskerlib.experiments.tables import read_results, state
+from maskerlib.metrics.registry import ON_REQUEST
 from maskerlib.notebooks.runner import project_root
 from maskerlib.plots import save_figure
 from maskerlib.running.files import read_json
@@ -45,35 +50,48 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
 }
 """What runs share, and the parameter that asks for it."""
 
-_START, _TRAINING = 26.0, {"FIX": 37.0, "CA": 61.0}  # seconds of one core: kernel and measuring; the default training
+# Seconds of one core: kernel and measuring; the default training; one pass of a scene through the classifier.
+_START, _TRAINING, _PASS = 26.0, {"FIX": 37.0, "CA": 61.0}, 0.0017
 
 
 def expected_seconds(runs: Sequence[Run], folder: Path) -> dict[str, float]:
-    """{address: seconds of one core that the run should take}, from finished ones of its mode that saw as many images.
+    """{address: seconds of one core that the run should take}, from finished ones that do as much.
 
-    Where there are none: what the committed tables took, on one core of a server.
+    Where there are none: what the committed tables took, on one core of a server, or what the method's passes should take.
     """
-    took: dict[tuple[str, float], list[float]] = {}
+    took: dict[tuple[object, ...], list[float]] = {}
     for address, run in unique(runs).items():
         path = folder / address / "metrics.json"
         if path.is_file():
-            took.setdefault((run.mode, _seen(run.setting)), []).append(read_json(path)["seconds"])
-    default = _seen(Setting())
+            took.setdefault(_effort(run.setting), []).append(read_json(path)["seconds"])
     return {
-        address: statistics.median(
-            took.get((run.mode, _seen(run.setting)), [_START + _TRAINING[run.mode] * _seen(run.setting) / default])
-        )
+        address: statistics.median(took.get(_effort(run.setting), [_guess(run.setting)]))
         for address, run in unique(runs).items()
     }
 
 
+def _effort(setting: Setting) -> tuple[object, ...]:
+    """What the seconds of a run depend on: those that have it in common take as long."""
+    if setting.training() is not None:
+        return setting.method, setting.mode, _seen(setting)
+    return setting.method, json.dumps(setting.options, sort_keys=True), setting.val_images
+
+
+def _guess(setting: Setting) -> float:
+    metrics = [name.split(", ")[0] for name in setting.also or () if name != COST]
+    passes = sum(int(ON_REQUEST[name].rests_on["passes"]) for name in metrics)
+    training = 0.0 if setting.training() is None else _TRAINING[setting.mode] * _seen(setting) / _seen(Setting())
+    forward, backward = cost_of(setting.method, setting.options, (96, 96))
+    return _START + training + _PASS * setting.val_images * (forward + 2 * backward + passes)
+
+
 def _seen(setting: Setting) -> float:
-    """Images that the masker sees in training, each as often as it does."""
+    """Images that a masker sees in training, each as often as it does."""
     return setting.passes * setting.train_images if setting.passes else setting.steps * setting.batch_size
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0, 1 when a table misses runs or a golden run or the cell differs, 2 for bad arguments or damaged files."""
+    """Returns 0; 1 when a table misses runs, or a golden run, the cell or an option differs; 2 for bad arguments or bad files."""
     parser = argparse.ArgumentParser("python -m maskerlib.experiments", description="The grid of runs.")
     commands = parser.add_subparsers(dest="command", required=True)
     plan = commands.add_parser("plan", help="what is left to do, and how long it should take")
@@ -83,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shared.add_argument("part", choices=SHARED)
     table = commands.add_parser("table", help="write a table from its finished runs")
     table.add_argument("tables", nargs="+", help="the tables")
+    commands.add_parser("choose", help="say which options of each method are the best, and whether the table of methods has them")
     commands.add_parser("claims", help="hold the study's claims against the tables")
     commands.add_parser("figures", help="draw the figures of all tables there are, and of the claims")
     parameters = commands.add_parser("parameters", help="hold the notebook's parameters cell against Setting")
@@ -110,6 +129,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0 if options.write or words == [golden.SAME] else 1
         known = load_tables(root / "experiments")
         tables = root / "figures" / "tables"
+        if options.command == "choose":
+            for name in (OPTIONS_TABLE, METHODS_TABLE):
+                if name not in known:
+                    parser.error(f"there is no experiments/{name}.yaml; it is written down in experiments/planned")
+            chosen_options = choose(known[OPTIONS_TABLE], read_results(OPTIONS_TABLE, tables))
+            print("\n".join(row.name for row in chosen_options.values()))
+            lines = list(differing_rows(chosen_options, known[METHODS_TABLE]))
+            print("\n".join(lines) or f"{METHODS_TABLE} has them")
+            return 1 if lines else 0
         if options.command == "claims":
             print("\n".join(str(path.relative_to(root)) for path in make_claims(tables)))
             return 0

@@ -3,7 +3,7 @@
 Every function returns a closed `matplotlib.figure.Figure`, as those of `maskerlib.plots` do.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,6 +15,8 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from maskerlib import plots
+from maskerlib.experiments.choosing import METHODS_TABLE, OPTIONS_TABLE
+from maskerlib.experiments.method_figures import cost_figure
 from maskerlib.experiments.tables import Results, read_results
 from maskerlib.metrics.registry import better
 
@@ -108,12 +110,19 @@ def strip_figure(results: Results, images: Tensor, settings: Sequence[str] | Non
     return plots.finish(figure)
 
 
+_OTHERWISE: Mapping[str, Callable[[Results], Figure] | None] = {METHODS_TABLE: cost_figure, OPTIONS_TABLE: None}
+
+
 def draw_all(tables: Path, into: Path, names: Sequence[str]) -> list[Path]:
-    """The figure of every table, drawn from the files in `tables`, under the name of its notebook in `into`; the paths."""
+    """The figure of every table, drawn from the files in `tables`, under the name of its notebook in `into`; the paths.
+
+    It is an `interval_figure`, but of the methods, which have a `maskerlib.experiments.method_figures.cost_figure`; the choice of
+    their options has none.
+    """
     written = []
     for name in names:
-        results = read_results(name, tables)
-        path = into / f"{results.record['notebook']}.png"
-        plots.save_figure(interval_figure(results), path, colours=128)
-        written.append(path)
+        if (draw := _OTHERWISE.get(name, interval_figure)) is not None:
+            results = read_results(name, tables)
+            written.append(into / f"{results.record['notebook']}.png")
+            plots.save_figure(draw(results), written[-1], colours=128)
     return written

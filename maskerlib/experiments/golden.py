@@ -20,7 +20,8 @@ from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.scene_resnet import scene_classifier, scene_resnet
 from maskerlib.data.samples import Source
 from maskerlib.data.scenes.source import Scenes
-from maskerlib.experiments.run import Shuffled, measure, sources
+from maskerlib.experiments.measuring import draw, measure
+from maskerlib.experiments.run import Shuffled, sources
 from maskerlib.experiments.settings import INPAINTER, Setting
 from maskerlib.experiments.version import VERSION
 from maskerlib.masker.training import train_masker
@@ -95,7 +96,7 @@ def golden_run(changes: Mapping[str, Any], cache: Path) -> dict[str, Any]:
     moves["masker"] = summary(config.new_masker(classifier), trained.masker)
     if setting.mode == "CA":
         moves["classifier"] = summary(classifier, trained.classifier)
-    measured = measure(setting, trained, classifier, val)
+    measured = measure(setting, draw(setting, trained, classifier, val), classifier)
     metrics = {name: next(iter(measured.values()))["metrics"][name] for name in METRICS}
     if infill is not None:
         metrics["inpainter"] = _error(infill, classifier, val)

@@ -11,8 +11,11 @@
       - name: top 1                    # in the tables
         label: layer 5                 # what the paper calls it
         parameters: {layers: [stage4]}
-        variants: [all]                # what is measured, see `maskerlib.experiments.run.variants`; [all] unless given
+        variants: [all]                # what is measured, see `maskerlib.experiments.measuring.variants`; [all] unless given
         modes: [FIX]                   # where it makes sense only for one; the table's unless given
+    repeated: {hard: {level: hard}}    # each row once more, called "top 1, hard", with these parameters; none unless given
+
+A method that leaves the classifier as it is has the mode FIX.
 """
 
 import dataclasses
@@ -37,7 +40,7 @@ MODES = ("FIX", "CA")
 NOTEBOOK = "notebooks/experiment.ipynb"
 """What runs a setting."""
 
-_TABLE_KEYS = {"table", "question", "notebook", "seeds", "modes", "baseline", "shared", "rows"}
+_TABLE_KEYS = {"table", "question", "notebook", "seeds", "modes", "baseline", "shared", "rows", "repeated"}
 _ROW_KEYS = {"name", "label", "parameters", "variants", "modes", "seeds"}
 
 
@@ -153,14 +156,17 @@ def load_table(path: str | Path) -> Table:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())[:200]}") from None
-    _check_keys(path, content, _TABLE_KEYS, optional={"shared"})
+    _check_keys(path, content, _TABLE_KEYS, optional={"shared", "repeated"})
     if content["table"] != path.stem:
         raise ValueError(f"{path}: it calls itself {content['table']!r}; the file and its table go by one name")
     _check_runs(str(path), content["modes"], content["seeds"])
     shared = _parameters(f"{path}, shared", content.get("shared"))
     if not isinstance(content["rows"], list):
         raise ValueError(f"{path}: rows is {shown(content['rows'])}, expected a list of rows")
-    rows = tuple(_row(path, entry, content) for entry in content["rows"])
+    once = tuple(_row(path, entry, content) for entry in content["rows"])
+    repeated = _parameters(f"{path}, repeated", content.get("repeated"))
+    more = {str(name): _parameters(f"{path}, repeated {name!r}", given) for name, given in repeated.items()}
+    rows = once + tuple(_again(row, name, given) for name, given in more.items() for row in once)
     table = Table(content["table"], content["question"], content["notebook"], content["baseline"], shared, rows)
     names = [row.name for row in rows]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -235,6 +241,11 @@ def _row(path: Path, entry: Any, table: Mapping[str, Any]) -> Row:
         raise ValueError(f"{where}: variants is {shown(variants)}, expected a list such as [all]")
     label = entry.get("label", entry["name"])
     return Row(entry["name"], label, parameters, tuple(map(str, variants)), tuple(modes), tuple(seeds))
+
+
+def _again(row: Row, name: str, parameters: Mapping[str, Any]) -> Row:
+    name, label = (f"{text}, {name}" for text in (row.name, row.label))
+    return dataclasses.replace(row, name=name, label=label, parameters={**row.parameters, **parameters})
 
 
 def _check_keys(path: Path, content: Any, known: set[str], optional: set[str]) -> None:

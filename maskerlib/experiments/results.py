@@ -8,7 +8,8 @@ A table leaves, in `figures/tables/`:
     NAME_maps.png         the masks of the first seed, a row a setting and mode, eight scenes side by side (256 grey values)
     NAME.json             configuration, versions, machines and command, and which row of the picture is which
 
-A row that is measured in several ways (see `maskerlib.experiments.run.variants`) has the way behind its name: "10 %, unseen".
+A row that is measured in several ways (see `maskerlib.experiments.measuring.variants`) has the way behind its name: "10 %,
+unseen".
 """
 
 import dataclasses
@@ -116,8 +117,8 @@ def summarise(values: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds with 95 % t intervals: columns setting, mode, metric, mean, low, high, seeds.
 
     The interval tells how far the mean would move with other seeds (initial weights, order, pool, draws of classes and examples);
-    the scenes that are measured on are the same for all. With one seed its ends are NaN. A metric that is unknown (NaN) for a
-    seed is unknown.
+    the scenes that are measured on are the same for all, unless the setting asks for fresh ones. With one seed its ends are NaN.
+    A metric that is unknown (NaN) for a seed is unknown.
     """
     found = []
     for key, group in values.groupby(_KEYS, sort=False):

@@ -1,55 +1,40 @@
-"""From a setting to everything its run needs, and to what is measured at its end.
+"""From a setting to everything its run needs, and to the method that it asks for.
 
 What several runs share (scenes, the inpainter, the classifier on shuffled labels) lives in one folder and is made by
 whichever run comes first; a run that is killed while it makes one leaves a checkpoint for the next.
 """
 
-import dataclasses
 import functools
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.doors import Method
 from maskerlib.classifiers.scene_resnet import scene_classifier, scene_resnet
-from maskerlib.data.samples import Relabelled, Source, Subset, batches
-from maskerlib.data.scenes.source import Scenes
-from maskerlib.experiments.settings import Setting
-from maskerlib.masker.config import GIVEN
-from maskerlib.masker.trained import Trained
+from maskerlib.data.samples import Relabelled, Source, Subset
+from maskerlib.data.scenes.source import DEFAULT_COUNTS, Scenes
+from maskerlib.experiments.named import TRUTH
+from maskerlib.experiments.settings import APART, Setting
+from maskerlib.masker.config import GIVEN, MaskerConfig
+from maskerlib.masker.real_time import RealTimeConfig
+from maskerlib.masker.real_time_training import train_real_time
+from maskerlib.masker.training import train_masker
 from maskerlib.masking.inpainting import Inpainter, InpainterConfig, train_inpainter
-from maskerlib.masking.masks import masked_in, masked_out
-from maskerlib.masking.terms import entropy
-from maskerlib.metrics.evaluation import evaluate
-from maskerlib.metrics.registry import METRICS
-from maskerlib.running.files import atomic_path
+from maskerlib.methods.registry import method_named
 from maskerlib.running.seeds import stream
 from maskerlib.training.classifier import ClassifierConfig, train_classifier
 
 __all__ = [
-    "AREAS",
     "Shuffled",
     "drawn_classes",
     "few_of_each",
-    "measure",
+    "made_method",
     "of_classes",
-    "save_maps",
     "shared_classifier",
     "shared_infill",
     "sources",
-    "variants",
-    "views",
 ]
-
-AREAS = (0.25, 0.5, 0.75)
-"""The sizes that a size-conditioned masker is asked for when it is measured."""
-
-_SHOWN = 8  # validation scenes whose masks are kept
 
 
 class Shuffled(Relabelled):
@@ -88,14 +73,19 @@ def of_classes(source: Source, classes: list[int]) -> Subset:
 
 
 def sources(setting: Setting, shared: Path) -> tuple[Source, Source]:
-    """What the masker is trained on, and what it is measured on."""
+    """What the method is trained on, no scene for one that is not trained, and what it is measured on."""
     scenes = functools.partial(Scenes, level=setting.level, cache=shared / "scenes")
+    first = DEFAULT_COUNTS["train"] if setting.measured_on == "train" else 0
+    first += APART * setting.seed if setting.fresh_scenes else 0
+    measured = scenes(setting.measured_on, count=setting.val_images, first=first)
+    if setting.training() is None:
+        return Subset(measured, []), measured
     train: Source = scenes("train", count=setting.train_images)
     if setting.class_share < 1:
         train = of_classes(train, drawn_classes(len(train.class_names), setting.class_share, setting.seed))
     if setting.per_class is not None:
         train = few_of_each(train, setting.per_class, setting.seed)
-    return train, scenes("val", count=setting.val_images)
+    return train, measured
 
 
 def shared_classifier(setting: Setting, shared: Path, device: torch.device) -> Classifier:
@@ -119,82 +109,27 @@ def shared_infill(setting: Setting, shared: Path, classifier: Classifier) -> Inp
     return train_inpainter(scenes, classifier.mean, config, folder=folder, progress=False)
 
 
-def variants(setting: Setting, trained: Trained, val: Source) -> dict[str, tuple[Callable[..., Tensor], Source]]:
-    """What is measured of one masker: {name: (method, scenes)}.
+def made_method(
+    setting: Setting,
+    classifier: Classifier,
+    train: Source,
+    *,
+    infill: Inpainter | None = None,
+    folder: Path | None = None,
+) -> Method | None:
+    """The method that the setting asks for, trained where it has to be; None for the truth.
 
-    "all" is the masker on every scene. One that is told a size is asked for each of `AREAS` instead ("0.25", ...), and one that
-    is told the class, for the true ("all") and for the predicted class ("predicted"). Where the masker has seen some classes
-    only, "seen" and "unseen" are added.
+    Args:
+        classifier: what it explains, or, in CA, starts from.
+        train: what it is trained on, see `sources`.
+        infill: see `shared_infill`.
+        folder: where a training lives; see `maskerlib.masker.training.train_masker`.
     """
-    if setting.condition == "size":
-        return {f"{area:g}": (dataclasses.replace(trained, area=area), val) for area in AREAS}
-    found: dict[str, tuple[Callable[..., Tensor], Source]] = {"all": (trained, val)}
-    if setting.condition == "class":
-        found["predicted"] = (lambda images, targets, classifier: trained(images), val)
-    if setting.class_share < 1:
-        seen = drawn_classes(len(val.class_names), setting.class_share, setting.seed)
-        unseen = [label for label in range(len(val.class_names)) if label not in seen]
-        found |= {name: (trained, of_classes(val, classes)) for name, classes in (("seen", seen), ("unseen", unseen))}
-    return found
-
-
-def measure(setting: Setting, trained: Trained, before: Classifier, val: Source) -> dict[str, dict[str, Any]]:
-    """Every metric of `maskerlib.metrics.evaluation.evaluate` and of `views`, by variant.
-
-    Masks are those of `trained`; SM asks `before`, the classifier that the run started from, so that runs can be compared.
-
-    Returns {variant: {"metrics": {metric: value}, "by_class": {class name: {metric: mean over its scenes}}}}; the latter has the
-    metrics that judge single images (`maskerlib.metrics.registry.Metric.by_class`), so that another run can be compared on the
-    same classes.
-    """
-    kept = [name for name, metric in METRICS.items() if metric.direction and metric.by_class]
-    measured = {}
-    for name, (method, source) in variants(setting, trained, val).items():
-        explained = {name: trained.classifier}
-        table, rows = evaluate(
-            {name: method}, source, before, explained=explained, precision=setting.precision, per_image=True
-        )
-        metrics = {metric: float(value) for metric, value in table.loc[name].items()}
-        names = [source.class_names[label] for label in source.labels.tolist()]
-        by_class = rows[kept].groupby(names, sort=False).mean()
-        measured[name] = {
-            "metrics": metrics | views(method, trained.classifier, before, source),
-            "by_class": by_class.to_dict("index"),
-        }
-    return measured
-
-
-def views(
-    method: Callable[..., Tensor], after: Classifier, before: Classifier, source: Source, *, batch_size: int = 64
-) -> dict[str, float]:
-    """What two classifiers, before and after a run, make of clean, masked-in and masked-out images (mean colour as infill).
-
-    Returns "accuracy before", "accuracy after", ... "in before", "out before" (shares that are right, in [0, 1]), and "entropy
-    before", "entropy after" (of the masked-out prediction, in nats).
-    """
-    sums: dict[str, float] = {}
-    for batch in batches(source, batch_size):
-        batch = batch.to(before.mean.device)
-        masks = method(batch.images, batch.labels, after)
-        for moment, classifier in (("before", before), ("after", after)):
-            shown = {
-                "accuracy": batch.images,
-                "in": masked_in(batch.images, masks, classifier.mean),
-                "out": masked_out(batch.images, masks, classifier.mean),
-            }
-            with torch.no_grad():
-                logits = {view: classifier(images) for view, images in shown.items()}
-            for view, answers in logits.items():
-                right = (answers.argmax(dim=1) == batch.labels).sum()
-                sums[f"{view} {moment}"] = sums.get(f"{view} {moment}", 0.0) + float(right)
-            sums[f"entropy {moment}"] = sums.get(f"entropy {moment}", 0.0) + float(entropy(logits["out"]).sum())
-    return {name: total / len(source) for name, total in sums.items()}
-
-
-def save_maps(path: Path, methods: Mapping[str, Callable[..., Tensor]], after: Classifier, val: Source) -> None:
-    """A grey PNG: one row a method, the masks of the first eight validation scenes side by side, at half their size."""
-    batch = val.batch(range(min(_SHOWN, len(val)))).to(after.mean.device)
-    rows = [torch.cat(list(method(batch.images, batch.labels, after)[:, 0, ::2, ::2]), dim=1) for method in methods.values()]
-    pixels = (255 * torch.cat(rows)).round().byte().cpu().numpy()
-    with atomic_path(path) as partial:
-        Image.fromarray(np.ascontiguousarray(pixels)).save(partial, optimize=True)
+    config = setting.training()
+    if isinstance(config, MaskerConfig):
+        return train_masker(classifier, train, config, infill=infill, folder=folder, progress=False)
+    if isinstance(config, RealTimeConfig):
+        return train_real_time(classifier, train, config, folder=folder, progress=False)
+    if setting.method == TRUTH:
+        return None
+    return method_named(setting.method, classifier, seed=setting.seed, **(setting.options or {}))

@@ -1,4 +1,4 @@
-"""The parameters of one run of `notebooks/experiment.ipynb`: every choice of the study, one name each.
+"""The parameters of one run of `notebooks/experiment.ipynb`: every choice of the study, one name each, or another method.
 
 A setting is plain values only, so that papermill, a YAML file and a command line can all give it. `address` turns it,
 with the version of the training's numbers, into the name of the folder where its results live.
@@ -16,14 +16,18 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from maskerlib.data.scenes.drawing import LEVELS
+from maskerlib.data.scenes.source import DEFAULT_COUNTS
+from maskerlib.experiments.named import TRAININGS, check_method, is_random, quick_options
 from maskerlib.experiments.version import VERSION
 from maskerlib.masker.config import GIVEN, MaskerConfig
+from maskerlib.masker.trained import Config
 from maskerlib.masking.infills import INFILLS
 from maskerlib.masking.objectives import Objective
+from maskerlib.metrics.registry import ON_REQUEST
 from maskerlib.notebooks.parameters import read_as
-from maskerlib.running.checks import above, between, check_fields, one_of, shown, whole
+from maskerlib.running.checks import above, between, check_fields, check_value, one_of, shown, whole
 
-__all__ = ["BESIDE", "CLASSIFIERS", "INPAINTER", "Setting"]
+__all__ = ["ALSO", "APART", "BESIDE", "CLASSIFIERS", "COST", "FILLS", "INPAINTER", "MEASURED", "MEASURED_ON", "Setting"]
 
 BESIDE = ("profile", "device", "folder")
 """What the notebook is given beside a setting: how it runs, and not what."""
@@ -34,6 +38,24 @@ CLASSIFIERS = ("scenes", "shuffled")
 INPAINTER = "inpainter"
 """The infill that is trained once for all runs."""
 
+MEASURED_ON = ("val", "train")
+"""The validation scenes; or scenes of the training split that no classifier and no masker was trained on, to choose options."""
+
+APART = 1000
+"""From how many scenes on two seeds are measured on different ones, where the scenes differ; so many a run may have at most."""
+
+COST = "cost"
+"""What a run may also measure: "milliseconds", "forward" and "backward" of an image."""
+
+FILLS = ("mean", "blur", "oracle")
+"""What may stand where pixels are removed: an infill by its name, or each scene without its object."""
+
+ALSO = (COST, *ON_REQUEST, *(f"{name}, {fill}" for name in ("insertion", "deletion", "SRG") for fill in FILLS))
+"""What a run measures where it is asked to: what a method costs, and metrics that cost passes, also under a fill of `FILLS`."""
+
+MEASURED = ("level", "val_images", "measured_on", "fresh_scenes", "also", "precision")
+"""The parameters that say what is measured, and how, of whichever method."""
+
 _LITERALS = (bool, int, float, str, list, tuple, dict, type(None))
 _OF_THE_KERNEL = {"In", "Out"}
 _SMOKE = {"train_images": 48, "val_images": 32, "steps": 3, "batch_size": 8, "pool_every": 2}
@@ -41,7 +63,7 @@ _SMOKE = {"train_images": 48, "val_images": 32, "steps": 3, "batch_size": 8, "po
 
 @dataclass(frozen=True)
 class Setting:
-    """One run: the data, the classifier, the masker, its objective, and how it is trained.
+    """One run: the data, the classifier, the masker, its objective, and how it is trained; or another method and its options.
 
     The names that `maskerlib.masker.config.MaskerConfig` and `maskerlib.masking.objectives.Objective` have as well mean the
     same here. The defaults are the study's final model (MaxClass (I) + MaxEnt (O), two deepest layers), in a schedule that
@@ -52,7 +74,16 @@ class Setting:
         train_images, val_images: how many scenes to train the masker on, and to measure it on.
         per_class: train on this many scenes of each class only, drawn by the seed; None takes all.
         class_share: train on scenes of this share of the classes only, drawn by the seed; 1 takes all.
+        measured_on: one of `MEASURED_ON`. The scenes are the first of the validation split, or those of the training split from
+            number 8000 on.
+        fresh_scenes: measure seed s on the scenes from 1000 s further on, so that seeds differ in their scenes as well. Runs of
+            one seed share theirs, as far as both have as many.
+        also: what is measured besides, names in `ALSO`.
         classifier: one of `CLASSIFIERS`.
+        method: "masker" trains one, by all the parameters below. Any other training of `maskerlib.masker` goes by its kind,
+            "real-time", and is given those parameters that it has as well; a name in `maskerlib.methods.registry.METHODS` is
+            that method, and trains nothing; "truth" is the pixel masks.
+        options: of another method than "masker", as its factory or its configuration takes them.
         size_out: None means the study's 10 for FIX and 15 for CA.
         infill: a name in `maskerlib.masking.infills.INFILLS`, or "inpainter" for the network of `maskerlib.masking.inpainting`.
         passes: where given, the number of steps follows from it: passes over the training scenes.
@@ -66,13 +97,21 @@ class Setting:
     val_images: int = 400
     per_class: int | None = None
     class_share: float = 1.0
+    measured_on: str = "val"
+    fresh_scenes: bool = False
+    also: tuple[str, ...] | None = None
     classifier: str = "scenes"
+
+    method: str = MaskerConfig.kind
+    options: dict[str, Any] | None = None
 
     mode: str = MaskerConfig.mode
     layers: tuple[str, ...] | None = MaskerConfig.layers
     width: int = MaskerConfig.width
     mask: str = MaskerConfig.mask
     temperature: float = MaskerConfig.temperature
+    regions: int | None = MaskerConfig.regions
+    compactness: float = MaskerConfig.compactness
     condition: str | None = MaskerConfig.condition
     condition_at: str = MaskerConfig.condition_at
 
@@ -82,7 +121,10 @@ class Setting:
     weight_out: float = Objective.weight_out
     size_in: float = Objective.size_in
     size_out: float | None = None
+    size: float = Objective.size
     tv: float = Objective.tv
+    tv_power: float = Objective.tv_power
+    tv_border: float = Objective.tv_border
     budget: float = Objective.budget
     budget_power: int = Objective.budget_power
 
@@ -116,12 +158,24 @@ class Setting:
             self,
             level=one_of(tuple(LEVELS)),
             classifier=one_of(CLASSIFIERS),
+            measured_on=one_of(MEASURED_ON),
             infill=one_of((*INFILLS, INPAINTER)),
             **{name: whole(1) for name in ("train_images", "val_images", "per_class")},
             **{name: between(0, 1, open_below=True) for name in ("class_share", "smallest_crop")},
             passes=above(0),
         )
+        for name in self.also or ():
+            check_value("also", name, one_of(ALSO))
+        if self.measured_on == "train":
+            check_value("train_images", self.train_images, whole(1, DEFAULT_COUNTS["train"]))
+        if self.fresh_scenes:
+            check_value("val_images", self.val_images, whole(1, APART))
         self.config()  # it checks what is left
+        object.__setattr__(self, "options", self.options or None)  # none given, in either way
+        check_method(self.method, self.options or {}, self.seed)
+        if self.mode != "FIX" and self.method != MaskerConfig.kind:
+            raise ValueError(f"mode={self.mode!r}: {self.method!r} leaves the classifier as it is; give mode='FIX'")
+        self.training()  # it checks the options of what is trained
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
@@ -159,10 +213,23 @@ class Setting:
         """The same at a tiny size, for testing that it runs at all."""
         smaller = {name: min(value, getattr(self, name)) for name, value in _SMOKE.items()}
         few = None if self.per_class is None else min(self.per_class, 2)
-        return dataclasses.replace(self, **smaller, per_class=few, passes=None)
+        options = quick_options(self.method, self.options)
+        return dataclasses.replace(self, **smaller, per_class=few, passes=None, options=options)
+
+    def training(self) -> Config | None:
+        """How the method is trained; None for one that is not."""
+        if self.method == MaskerConfig.kind:
+            return self.config()
+        if (kind := TRAININGS.get(self.method)) is None:
+            return None
+        shared = self._as_in(kind) | {"crop_scale": (self.smallest_crop, 1.0), "checkpoint_every": 25}
+        for name in self.options or {}:
+            if name in shared:
+                raise ValueError(f"options: {name!r} is a parameter of the run, or follows from one; give it there")
+        return kind.from_json({**shared, **(self.options or {})})
 
     def config(self) -> MaskerConfig:
-        """How the masker is trained."""
+        """How the masker is trained, where the method is "masker"."""
         objective = self._as_in(Objective)
         if self.size_out is None:
             objective["size_out"] = MaskerConfig.final(self.mode).objective.size_out
@@ -171,7 +238,7 @@ class Setting:
         crops = (self.smallest_crop, 1.0)
         return MaskerConfig(**training, objective=Objective(**objective), crop_scale=crops, checkpoint_every=25)
 
-    def _as_in(self, kind: type[MaskerConfig] | type[Objective]) -> dict[str, Any]:
+    def _as_in(self, kind: type[Config] | type[Objective]) -> dict[str, Any]:
         """The parameters that `kind` has as well."""
         theirs = {field.name for field in dataclasses.fields(kind)}
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name in theirs}
@@ -192,7 +259,9 @@ class Setting:
             "classifier_lr momentum classifier_steps prob_historic": self.mode == "FIX",
             "pool_every pool_size released_pool first_snapshot": self.mode == "FIX" or self.prob_historic == 0,
             "temperature": self.mask == "sigmoid",
+            "compactness": self.regions is None,
             "condition_at": self.condition is None,
+            "tv_power tv_border": self.tv == 0,
             "budget_power": self.budget == 0,
             "weight_in size_in": self.masked_in is None,
             "weight_out size_out": self.masked_out is None,
@@ -201,9 +270,20 @@ class Setting:
             "steps": self.passes is not None,
         }
         left_out = {name for names, applies in unused.items() if applies for name in names.split()}
+        left_out |= set() if self.method == MaskerConfig.kind else self._other_methods_leave_out()
         numbers = {field.name for field in dataclasses.fields(self) if "float" in str(field.type)}
         found = {name: value for name, value in self.changes().items() if name not in left_out}
         return {name: float(value) if name in numbers and value is not None else value for name, value in found.items()}
+
+    def _other_methods_leave_out(self) -> set[str]:
+        counts = {*MEASURED, "classifier", "method", "options"}
+        if self.classifier == "shuffled":
+            counts |= {"train_images"}
+        if kind := TRAININGS.get(self.method):
+            counts |= {"train_images", "per_class", "class_share", "smallest_crop", *self._as_in(kind)}
+        if self.fresh_scenes or is_random(self.method):
+            counts |= {"seed"}
+        return {field.name for field in dataclasses.fields(self)} - counts
 
     def address(self) -> str:
         """Sixteen hex digits: the same for settings that come to the same under one version of the numbers, for no others."""

@@ -1,18 +1,22 @@
 """One run's configuration: a frozen dataclass that is saved as JSON beside the weights and read back by the same class."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import torch
+from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.masker.network import CONDITION_AT, CONDITIONS, Masker, masker_for
+from maskerlib.classifiers.doors import Method
+from maskerlib.masker.network import CONDITION_AT, CONDITIONS, Masker, MaskNetwork, masker_for, masker_method
 from maskerlib.masking.distributions import MASKS
 from maskerlib.masking.infills import INFILLS
 from maskerlib.masking.objectives import Objective
+from maskerlib.masking.segments import LARGEST_COUNT, segments
 from maskerlib.running.checks import (
+    LARGEST,
     LARGEST_BATCH,
     SEED,
     WIDEST,
@@ -20,6 +24,7 @@ from maskerlib.running.checks import (
     between,
     check_fields,
     check_names,
+    check_value,
     one_of,
     rising,
     whole,
@@ -27,10 +32,21 @@ from maskerlib.running.checks import (
 from maskerlib.running.precision import PRECISIONS
 from maskerlib.training.loop import SCHEDULES
 
-__all__ = ["GIVEN", "MaskerConfig"]
+__all__ = ["GIVEN", "THINNING", "MaskerConfig"]
 
 GIVEN = "given"
 """The name of an infill that is given to the training as a function: a trained inpainter, say."""
+
+_THINNING: Mapping[str, tuple[dict[str, Any], float, float]] = {
+    "F": ({"mode": "FIX"}, 2.5, 9.0),
+    "L": ({"prob_historic": 0.0}, 14.0, 18.0),
+    "FL": ({"pool_every": LARGEST, "pool_size": 1}, 7.5, 11.0),
+    "L100": ({"pool_every": 100}, 10.0, 17.0),
+    "L1000": ({"pool_every": 1000}, 10.0, 17.0),
+}
+
+THINNING = tuple(_THINNING)
+"""Which classifiers judge a mask of CASM: the first (F), the last (L), both, or the last and one of every 100 or 1000 steps."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +63,8 @@ class MaskerConfig:
         infill_sides: where it stands: "both", or only masked-"in" or masked-"out", with the mean colour on the other side.
         mask: how a mask comes out of logits, one of `maskerlib.masking.distributions.MASKS`, with `temperature` for the sampled
             kinds.
+        regions: superpixels of an image, about so many, each with one number for its mask (`maskerlib.masking.segments`); None
+            for the cells of the grid. With `compactness`, their shape.
         condition: what the masker is told: None, "size" (with an objective that has a budget) or "class".
         condition_at: where it is told, "layers" (as in the study's release) or "head"; see `maskerlib.masker.network.Masker`.
         areas: smallest and largest area that masks are asked for in training, with condition "size"; shares of the image.
@@ -73,6 +91,8 @@ class MaskerConfig:
     Raises ValueError for any value that no run could use, naming it and what is possible.
     """
 
+    kind = "masker"
+
     mode: str = "FIX"
     layers: tuple[str, ...] | None = None
     width: int = 64
@@ -81,6 +101,8 @@ class MaskerConfig:
     infill_sides: str = "both"
     mask: str = "sigmoid"
     temperature: float = 0.1
+    regions: int | None = None
+    compactness: float = 10.0
     condition: str | None = None
     condition_at: str = "layers"
     areas: tuple[float, float] = (0.25, 0.75)
@@ -117,9 +139,11 @@ class MaskerConfig:
             condition_at=one_of(CONDITION_AT),
             precision=one_of(PRECISIONS),
             width=whole(1, WIDEST),
+            regions=whole(1, LARGEST_COUNT),
             batch_size=whole(1, LARGEST_BATCH),
             **{name: whole(1) for name in ("steps", "pool_every", "pool_size", "checkpoint_every")},
-            **{name: above(0) for name in ("passes", "masker_lr", "classifier_lr", "clip_norm", "temperature")},
+            **{name: above(0) for name in ("passes", "masker_lr", "classifier_lr", "clip_norm")},
+            **{name: above(0) for name in ("temperature", "compactness")},
             **{name: between(0, 1) for name in ("momentum", "weight_decay", "prob_historic", "warmup")},
             first_snapshot=whole(0),
             classifier_steps=one_of((1, 2)),
@@ -144,6 +168,70 @@ class MaskerConfig:
         """
         objective = changes.pop("objective", Objective(size_out=15.0 if mode == "CA" else 10.0))
         return cls(mode=mode, objective=objective, **changes)
+
+    @classmethod
+    def casm(cls, thinning: str, layers: Sequence[str], *, adversarial: bool = False, **changes: Any) -> Self:
+        """CASM, classifier-agnostic saliency map extraction (Zolna, Geras and Cho, 2020), by the options of its code release.
+
+        Its objective is the masked-out side alone, -c0 Ent(F((1 - m) x)) - lambda_r relu(c0 c_out - a); the study adds the
+        masked-in side and the total variation, and finds that the two deepest layers do. What its option `--reproduce` sets:
+
+            thinning  who judges                                          lambda_r  adversarial
+            F         the first classifier, which never learns                 2.5            9
+            L         the classifier as it is now                               14           18
+            FL        the first, or, in half of the steps, as it is now        7.5           11
+            L100      it, or one of its weights of every 100th step             10           17
+            L1000     it, or one of its weights of every 1000th step            10           17
+
+        Args:
+            thinning: one of `THINNING`. The pool keeps 30 classifiers, a random one of which is replaced.
+            layers: those that the masker reads: all of the classifier's, `classifier.layers`, as published.
+            adversarial: minimise -CE in the place of -c0 Ent: the two networks then play for one number.
+            changes: any other field; in a short run `pool_every`, say.
+
+        Batches have 128 images, and the classifier steps twice for each. The release reads the classifier in training mode,
+        judges by it after its step on the clean images, takes its first snapshot then, and counts every 100th step of an epoch
+        anew; here it stays in eval mode, all gradients come first, the first snapshot is the weights that were given, and the
+        steps of the whole run count.
+
+        >>> config = MaskerConfig.casm("FL", ("stem", "stage4"))
+        >>> config.mode, config.objective.masked_in, config.objective.size_out, config.pool_size
+        ('CA', None, 7.5, 1)
+        """
+        check_value("thinning", thinning, one_of(THINNING))
+        options, plain, harder = _THINNING[thinning]
+        objective = Objective(
+            masked_in=None,
+            masked_out="min_class" if adversarial else "max_ent",
+            size_out=harder if adversarial else plain,
+            tv=0.0,
+        )
+        published = {"mode": "CA", "layers": tuple(layers), "objective": objective, "batch_size": 128, "classifier_steps": 2}
+        return cls(**{**published, **options, **changes})
+
+    @classmethod
+    def superpixels(cls, count: int = 50, **changes: Any) -> Self:
+        """Adversarial superpixels, in the spirit of the adversarial localisation network of Fan, Zhao and Ermon (2017).
+
+        An image is cut into about `count` regions; a network gives each of them one number, and what it removes is to fool a
+        classifier that keeps training on just that. Their losses are not public. Here it is CA with a mask that is constant on
+        regions: -CE(F((1 - m) x)), for which the two networks play, and the conditional reward of a small mask as in CASM; the
+        classifier as it is now judges, and no total variation is charged, as the regions are all the smoothness there is.
+
+        >>> config = MaskerConfig.superpixels(80, steps=300)
+        >>> config.mode, config.regions, config.prob_historic, config.objective.masked_out
+        ('CA', 80, 0.0, 'min_class')
+        """
+        objective = Objective(masked_in=None, masked_out="min_class", size_out=15.0, tv=0.0)
+        return cls(**{"mode": "CA", "regions": count, "objective": objective, "prob_historic": 0.0, **changes})
+
+    def region_maps(self, images: Tensor) -> Tensor | None:
+        """The regions (B, H, W) on which masks of these images are constant; None where they are not."""
+        return None if self.regions is None else segments(images, count=self.regions, compactness=self.compactness)
+
+    def method(self, masker: MaskNetwork, area: float = 0.5) -> Method:
+        """`masker`, trained as described here, as a saliency method; `area` is what one that is told a size is asked for."""
+        return masker_method(masker, mask=self.mask, area=area, regions=self.region_maps)
 
     def new_masker(self, classifier: Classifier) -> Masker:
         """The masker described, untrained, with weights from `seed`; on the device of `classifier`, in float64 if that is."""

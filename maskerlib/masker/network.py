@@ -4,7 +4,7 @@ Each chosen layer is brought to `width` channels by a 1x1 convolution, normalise
 the classifier's first layer; one 3x3 convolution over all of them gives the logits of the mask.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from maskerlib.classifiers.doors import Method, Targets, as_targets, check_image
 from maskerlib.masking.distributions import decided_mask
 from maskerlib.running.checks import between, check_value, one_of
 
-__all__ = ["CONDITIONS", "CONDITION_AT", "Masker", "masker_for", "masker_method", "named_as_now"]
+__all__ = ["CONDITIONS", "CONDITION_AT", "MaskNetwork", "Masker", "masker_for", "masker_method", "named_as_now"]
 
 CONDITIONS = (None, "size", "class")
 """What a masker can be told beside what it sees."""
@@ -28,7 +28,52 @@ EMBEDDING = 64
 """Channels that a class is embedded in."""
 
 
-class Masker(nn.Module):
+class MaskNetwork(nn.Module):
+    """Any network that draws masks from a classifier's activations, and what has to be known of it to ask it for one.
+
+    layers: names of the layers that it reads, shallow to deep.
+    condition: what it is told beside what it sees, one of `CONDITIONS`.
+
+    It is called with (activations, conditioning) and returns logits (B, 1, h, w) of any size; `Masker.forward` says more.
+    """
+
+    layers: tuple[str, ...]
+    condition: str | None
+    head: nn.Conv2d
+
+    def admit(
+        self, activations: Mapping[str, Tensor], layers: Sequence[str], conditioning: Tensor | None
+    ) -> Tensor | None:
+        """`conditioning`, once it suits the network and `layers` are among the activations, on its device.
+
+        Raises ValueError naming a layer that is missing or lies on another device, or when `conditioning` is missing or not for
+        this network.
+        """
+        device = self.head.weight.device
+        for layer in layers:
+            if layer not in activations:
+                raise ValueError(
+                    f"layer {layer!r} is not among the activations {tuple(activations)}; is this its classifier?"
+                )
+            if activations[layer].device != device:
+                raise ValueError(
+                    f"the masker is on {device}, the activations of {layer!r} on {activations[layer].device}; move one to the "
+                    "other, such as masker.to(classifier.mean.device)"
+                )
+        if (conditioning is None) != (self.condition is None):
+            wanted = "takes no conditioning; leave it out" if self.condition is None else "needs conditioning, (B,); give it"
+            raise ValueError(f"a masker with condition={self.condition!r} {wanted}")
+        return conditioning
+
+    def read(self, activations: Mapping[str, Tensor], layer: str) -> Tensor:
+        """The activations of a layer in the network's own precision, unless autocast decides."""
+        seen, weight = activations[layer], self.head.weight
+        if seen.dtype != weight.dtype and not torch.is_autocast_enabled(weight.device.type):
+            return seen.to(weight.dtype)
+        return seen
+
+
+class Masker(MaskNetwork):
     """Activations of some layers -> logits of a mask.
 
     Args:
@@ -114,20 +159,7 @@ class Masker(nn.Module):
         Raises ValueError naming a layer that is missing or lies on another device, or when `conditioning` is missing or not for
         this masker.
         """
-        device = self.head.weight.device
-        for layer in (*self.layers, self.grid_layer):
-            if layer not in activations:
-                raise ValueError(
-                    f"layer {layer!r} is not among the activations {tuple(activations)}; is this its classifier?"
-                )
-            if activations[layer].device != device:
-                raise ValueError(
-                    f"the masker is on {device}, the activations of {layer!r} on {activations[layer].device}; move one to the "
-                    "other, such as masker.to(classifier.mean.device)"
-                )
-        if (conditioning is None) != (self.condition is None):
-            wanted = "takes no conditioning; leave it out" if self.condition is None else "needs conditioning, (B,); give it"
-            raise ValueError(f"a masker with condition={self.condition!r} {wanted}")
+        conditioning = self.admit(activations, (*self.layers, self.grid_layer), conditioning)
         features = list(self.features(activations, conditioning).values())
         if conditioning is not None and self.condition_at == "head":
             features.append(self._planes(conditioning, features[0]))
@@ -140,12 +172,9 @@ class Masker(nn.Module):
         Arguments as in `forward`; activations of another precision are read in the masker's own, unless autocast decides.
         """
         grid = activations[self.grid_layer].shape[-2:]
-        weight = self.head.weight
         found = {}
         for layer, reduce in zip(self.layers, self.reduce, strict=True):
-            seen = activations[layer]
-            if seen.dtype != weight.dtype and not torch.is_autocast_enabled(weight.device.type):
-                seen = seen.to(weight.dtype)
+            seen = self.read(activations, layer)
             if conditioning is not None and self.condition_at == "layers":
                 seen = torch.cat([seen, self._planes(conditioning, seen)], dim=1)
             found[layer] = F.interpolate(reduce(seen), size=grid, mode="bilinear", align_corners=False)
@@ -209,13 +238,20 @@ def masker_for(
         )
 
 
-def masker_method(masker: Masker, *, mask: str = "sigmoid", area: float = 0.5) -> Method:
+def masker_method(
+    masker: MaskNetwork,
+    *,
+    mask: str = "sigmoid",
+    area: float = 0.5,
+    regions: Callable[[Tensor], Tensor | None] = lambda images: None,
+) -> Method:
     """The masker as a saliency method: (images, targets, classifier) -> masks (B, 1, H, W) in [0, 1].
 
     The study's masker sees neither the label nor the predicted class, and the targets are not looked at. One that is told the
     class is told the targets, as numbers or names, or, where they are None, the classes that the classifier predicts; one that
     is told a size is asked for `area`, a share of the image in [0, 1]. `mask` is the kind that it was trained with, one of
-    `maskerlib.masking.distributions.MASKS`.
+    `maskerlib.masking.distributions.MASKS`; `regions` gives, for images, the regions (B, H, W) on which their masks are constant,
+    or None.
 
     The method raises ValueError for images that are not (B, channels, H, W) in [0, 1], a target that is no class, or a masker
     on another device than the classifier. Raises ValueError at once for an `area` outside [0, 1].
@@ -232,6 +268,6 @@ def masker_method(masker: Masker, *, mask: str = "sigmoid", area: float = 0.5) -
             elif masker.condition == "class":
                 conditioning = as_targets(targets, logits, classifier)
             height, width = images.shape[-2:]
-            return decided_mask(masker(activations, conditioning), (height, width), mask)
+            return decided_mask(masker(activations, conditioning), (height, width), mask, regions=regions(images))
 
     return method

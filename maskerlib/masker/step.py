@@ -40,7 +40,7 @@ def compute_gradients(
     Whatever is drawn (noise of a sampled mask, sizes asked for, noise as infill) comes from torch's global generator.
 
     Args:
-        config: everything that concerns one step is read: mode, objective, infill, mask, condition, precision.
+        config: everything that concerns one step is read: mode, objective, infill, mask, regions, condition, precision.
         classifier: FIX: without gradients (see `maskerlib.classifiers.classifier.frozen`). CA: with gradients. In eval mode.
         images: (B, 3, H, W) in [0, 1].
         labels: (B,) int64, the class that each mask explains. Not what a *learning* classifier predicts: it would drift to one
@@ -78,7 +78,13 @@ def compute_gradients(
         elif config.condition == "class":
             conditioning = labels
         height, width = images.shape[-2:]
-        mask = sampled_mask(masker(activations, conditioning), (height, width), config.mask, temperature=config.temperature)
+        mask = sampled_mask(
+            masker(activations, conditioning),
+            (height, width),
+            config.mask,
+            temperature=config.temperature,
+            regions=config.region_maps(images),
+        )
     member = judge if judge is not None and not config.released_pool else classifier
 
     def classify(views: Tensor) -> Tensor:

@@ -12,12 +12,16 @@ from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.doors import Targets, check_images
 from maskerlib.classifiers.weights import restore_weights
 from maskerlib.masker.config import MaskerConfig
-from maskerlib.masker.network import Masker, masker_method, named_as_now
+from maskerlib.masker.network import MaskNetwork, named_as_now
+from maskerlib.masker.real_time import RealTimeConfig
 from maskerlib.running.files import load_checkpoint, save_checkpoint, write_json
 from maskerlib.training.finished import load_finished, read_history, save_finished
 from maskerlib.training.loop import History
 
-__all__ = ["Origin", "Trained", "load_trained"]
+__all__ = ["Config", "Origin", "Trained", "load_trained"]
+
+Config = MaskerConfig | RealTimeConfig
+"""How a masker was trained: what builds its network, and says how that draws."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +69,9 @@ class Trained:
     changes it. `origin` is there for a masker that `train_masker` trained, with or without a folder; `save` needs it.
     """
 
-    masker: Masker
+    masker: MaskNetwork
     classifier: Classifier
-    config: MaskerConfig
+    config: Config
     history: History
     area: float = 0.5
     origin: Origin | None = None
@@ -78,7 +82,7 @@ class Trained:
         It reads its own classifier, whichever is given, wherever that lives. Raises ValueError for images that it cannot take.
         """
         there = check_images(images, self.classifier).to(self.classifier.mean.device)
-        masks = masker_method(self.masker, mask=self.config.mask, area=self.area)(there, targets, self.classifier)
+        masks = self.config.method(self.masker, self.area)(there, targets, self.classifier)
         return masks.to(images.device)
 
     def to(self, device: torch.device | str) -> Self:
@@ -100,7 +104,7 @@ class Trained:
                 "or load_trained returned"
             )
         folder = Path(folder)
-        load_finished(folder, "masker", self.origin.run)
+        load_finished(folder, "masker", self.origin.run, type(self.config).from_json)
         write_json(folder / "config.json", self.config.to_json())
         if self.config.mode == "CA":
             save_checkpoint(folder / "classifier.pt", {"weights": self.classifier.weights()})
@@ -125,7 +129,9 @@ _STARTED = {"name", "fingerprint", "layers"}
 
 
 def load_trained(folder: str | Path, classifier: Classifier) -> Trained:
-    """A finished run, read back. `classifier` is the one that the run started from; the masker is on its device.
+    """A finished run of any training of this room, read back. `classifier` is the one that it started from.
+
+    The masker is on its device.
 
     Raises FileNotFoundError when there is no finished run, ValueError when a file is damaged or the classifier is another.
     """
@@ -139,7 +145,7 @@ def load_trained(folder: str | Path, classifier: Classifier) -> Trained:
     question = started.get("question", classifier.question())
     origin = Origin(saved["run"], started["name"], started["fingerprint"], tuple(started["layers"]), question)
     origin.check(classifier, folder)
-    config = MaskerConfig.from_json(saved["config"])
+    config = _config(saved["config"], path)
     masker = config.new_masker(classifier)
     restore_weights(masker, {"weights": named_as_now(saved["weights"])}, path)
     learner = config.learner(classifier)
@@ -147,3 +153,12 @@ def load_trained(folder: str | Path, classifier: Classifier) -> Trained:
         restore_weights(learner, load_checkpoint(folder / "classifier.pt"), folder / "classifier.pt")
     masker, learner = masker.eval(), learner.eval().requires_grad_(False)
     return Trained(masker, learner, config, read_history(folder), saved.get("area", Trained.area), origin)
+
+
+def _config(content: Mapping[str, Any], path: Path) -> Config:
+    """The configuration of the kind that it says it is; one that says nothing is a `MaskerConfig`."""
+    kind = content.get("kind", MaskerConfig.kind)
+    for known in (MaskerConfig, RealTimeConfig):
+        if kind == known.kind:
+            return known.from_json(content)
+    raise ValueError(f"{path} holds a masker of kind {kind!r}, which this version does not know; train one anew")

@@ -5,34 +5,23 @@ weights move.
 """
 
 import functools
-import json
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.classifiers.doors import aligned, check_classifier, decided
 from maskerlib.classifiers.networks import with_gradients
 from maskerlib.data.augment import Crops, apply_crops, draw_crops
 from maskerlib.data.samples import Batch, Source
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.pool import ClassifierPool
+from maskerlib.masker.run import MaskerRun
 from maskerlib.masker.step import compute_gradients
-from maskerlib.masker.trained import Origin, Trained, load_trained
+from maskerlib.masker.trained import Trained
 from maskerlib.masking.infills import Infill
-from maskerlib.running.checks import changes, check_finite, check_value, one_of
 from maskerlib.running.seeds import stream
-from maskerlib.training.finished import load_finished
-from maskerlib.training.loop import (
-    Diverged,
-    Plan,
-    Stateful,
-    learning_rate_factor,
-    run_steps,
-    source_identity,
-    steps_for,
-)
+from maskerlib.training.loop import Plan, Stateful, learning_rate_factor, run_steps, steps_for
 
 __all__ = ["train_masker"]
 
@@ -69,20 +58,10 @@ def train_masker(
     source that does not suit it (see `maskerlib.classifiers.doors`); `maskerlib.training.loop.Diverged` when a number stops
     being finite.
     """
-    check_value("targets", targets, one_of(("labels", "predicted")))
-    folder = Path(folder) if folder is not None else None
-    digest, question, layers = classifier.fingerprint(), classifier.question(), classifier.layers
-    asked = [changes(config), digest, question, list(layers), targets]
-    identity = [*asked, list(source.class_names), *source_identity(source)]
-    fingerprint = getattr(infill, "fingerprint", None)
-    if fingerprint is not None:
-        identity.append(fingerprint())
-    origin = Origin(json.dumps(identity), classifier.name, digest, layers, question)
-    if folder is not None and load_finished(folder, "masker", origin.run) is not None:
-        return load_trained(folder, classifier)
-    check_classifier(classifier, differentiable=True)
-    source = aligned(source, classifier) if targets == "labels" else source
-    source = decided(source, classifier, every=targets == "predicted", workers=workers)
+    run = MaskerRun(classifier, source, config, targets=targets, folder=folder, infill=infill)
+    if (finished := run.load()) is not None:
+        return finished
+    source = run.prepared(workers)
     device = torch.device(device) if device is not None else classifier.mean.device
     learner = config.learner(classifier).to(device)
     masker = config.new_masker(classifier).to(device).train()
@@ -148,21 +127,13 @@ def train_masker(
         source,
         step,
         state,
-        identity=origin.run,
-        folder=folder,
+        identity=run.origin.run,
+        folder=run.folder,
         progress=progress,
         description=f"masker ({config.mode})",
         crops=crops if source.own_crops else None,
     )
-    for part in (masker, learner):  # the losses are those before the last step
-        try:
-            check_finite(part.state_dict(), f"the {type(part).__name__.lower()} after the last step")
-        except ValueError as error:
-            raise Diverged(f"{error}; lower the learning rate or use precision='fp32'") from None
-    trained = Trained(masker.eval(), learner.eval().requires_grad_(False), config, history, origin=origin)
-    if folder is not None:
-        trained.save(folder)
-    return trained
+    return run.finished(masker, learner, history)
 
 
 def _crops(config: MaskerConfig, step: int) -> Crops:

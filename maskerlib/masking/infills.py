@@ -11,11 +11,24 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torchvision.transforms import functional as TF
 
 from maskerlib.running import checks
 
-__all__ = ["INFILLS", "Filling", "Infill", "blur", "external", "fill", "mean_colour", "noise", "opencv"]
+__all__ = [
+    "INFILLS",
+    "Filling",
+    "Infill",
+    "as_infill",
+    "blur",
+    "external",
+    "fill",
+    "local_mean",
+    "mean_colour",
+    "noise",
+    "opencv",
+]
 
 Filling = Tensor | Callable[[Tensor], Tensor]
 """What an infill shows: (B, 3, H, W) or one colour (1, 3, 1, 1), or a function of the hole (B, 1, H, W) that gives it."""
@@ -65,6 +78,32 @@ def noise(sigma: float = 0.2) -> Infill:
 
     def infill(images: Tensor, mean: Tensor) -> Tensor:
         return (mean + sigma * torch.randn_like(images)).clamp(0, 1)
+
+    return infill
+
+
+def local_mean(side: float = 15.0, *, at: int = 224) -> Infill:
+    """An infill that shows the mean of the pixels kept in a square around each pixel (Chang et al., 2019).
+
+    A pixel counts as much as it is kept, 1 - hole. Where nothing in the square is kept, the mean colour stands.
+
+    `side` of the square is in pixels of an image whose shorter side is `at`, and is scaled to the size of the images it meets:
+    to an odd number of whole pixels, 3 or more.
+    """
+    checks.check_value("side", side, checks.above(0))
+
+    def infill(images: Tensor, mean: Tensor) -> Callable[[Tensor], Tensor]:
+        radius = max(1, round((side * min(images.shape[-2:]) / at - 1) / 2))
+
+        def around(part: Tensor) -> Tensor:
+            return F.avg_pool2d(part, 2 * radius + 1, stride=1, padding=radius)
+
+        def of(hole: Tensor) -> Tensor:
+            kept = 1 - hole
+            count = around(kept)
+            return torch.where(count > 1e-4, around(kept * images) / count.clamp(min=1e-4), mean).clamp(0, 1)
+
+        return of
 
     return infill
 
@@ -122,6 +161,16 @@ INFILLS: Mapping[str, Callable[[], Infill]] = {
     "mean": lambda: mean_colour,
     "blur": blur,
     "noise": noise,
+    "local_mean": local_mean,
     "opencv": opencv,
 }
 """What makes an infill with its default strength, by name."""
+
+
+def as_infill(infill: Infill | str) -> Infill:
+    """The infill itself, or the one of that name in `INFILLS`. Raises ValueError for another name, with those that there are."""
+    if not isinstance(infill, str):
+        return infill
+    if infill not in INFILLS:
+        raise ValueError(f"infill={infill!r} is unknown; choose {', '.join(INFILLS)} or give a function")
+    return INFILLS[infill]()

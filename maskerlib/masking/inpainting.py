@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from maskerlib.data.augment import random_crop_flip
 from maskerlib.data.samples import Batch, Source
-from maskerlib.running.checks import LARGEST_BATCH, SEED, WIDEST, above, changes, check_fields, check_value, whole
+from maskerlib.running.checks import LARGEST_BATCH, SEED, WIDEST, above, check_fields, check_value, whole
 from maskerlib.running.files import hash_tensors
 from maskerlib.running.seeds import stream
 from maskerlib.training.loop import Plan, source_identity
@@ -142,7 +142,7 @@ def train_inpainter(
     Raises ValueError for an empty source or a folder that holds another run.
     """
     config = config or InpainterConfig()
-    run = TrainingRun("inpainter", folder, changes(config), mean.flatten().tolist(), *source_identity(source))
+    run = TrainingRun("inpainter", folder, config, mean.flatten().tolist(), *source_identity(source))
     inpainter = Inpainter(width=config.width, seed=config.seed).to(mean.device).to(memory_format=torch.channels_last)
     if run.load(inpainter):
         return inpainter

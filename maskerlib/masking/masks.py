@@ -97,8 +97,11 @@ def area(masks: Tensor) -> Tensor:
     return masks.mean(dim=(1, 2, 3))
 
 
-def total_variation(masks: Tensor) -> Tensor:
+def total_variation(masks: Tensor, *, power: float = 2.0, border: float = 0.3) -> Tensor:
     """Squared differences of neighbours plus 0.3 times the squared border values: (B,), 0 for an empty mask, lower = smoother.
+
+    `power` replaces the square: 1 counts edges by their height, and the higher it is the more a gentle slope is preferred to
+    a step. `border` replaces the 0.3.
 
     The sum is taken in units of a 224-pixel image: horizontal differences are weighted by 224 / H, vertical ones by
     224 / W, and the borders like the edges that they are. A mask therefore costs the same on a grid of 48 cells, on the
@@ -106,8 +109,8 @@ def total_variation(masks: Tensor) -> Tensor:
     its weight). Source: Fong & Vedaldi (2017) for the term, the code release of Phang et al. for the border.
     """
     height, width = masks.shape[-2:]
-    vertical = masks.diff(dim=2).square().sum(dim=(1, 2, 3))
-    horizontal = masks.diff(dim=3).square().sum(dim=(1, 2, 3))
-    rows = masks[:, :, [0, -1], :].square().sum(dim=(1, 2, 3))
-    columns = masks[:, :, :, [0, -1]].square().sum(dim=(1, 2, 3))
-    return (224 / width) * (vertical + 0.3 * rows) + (224 / height) * (horizontal + 0.3 * columns)
+    edges = masks.diff(dim=2), masks.diff(dim=3), masks[:, :, [0, -1], :], masks[:, :, :, [0, -1]]
+    vertical, horizontal, rows, columns = (
+        (part.square() if power == 2 else part.abs() ** power).sum(dim=(1, 2, 3)) for part in edges
+    )
+    return (224 / width) * (vertical + border * rows) + (224 / height) * (horizontal + border * columns)

@@ -6,11 +6,12 @@ c_out = [argmax F(masked-out) != y]. Per image, equation 1 minimises over m
 
     w_in * L_in(F(m x), y) - lambda_in * relu(c_in - a)                    the masked-in side
     + w_out * L_out(F((1 - m) x), y) - lambda_out * relu(c0 c_out - a)     the masked-out side
-    + lambda_tv * TV(m) / 2 + lambda_p * |a - p|^q                         smoothness; a size asked for
+    + lambda_tv * TV(m) / 2 + lambda_a * a + lambda_p * |a - p|^q          smoothness; size; a size asked for
 
 The reward of a small mask only while the masked image is classified as it should be, and c0, are CASM's (Zolna, Geras and
-Cho, 2020), which the study builds on; the masked-in side is the study's. The last term belongs to the size-conditioned
-masker, which is told the area p that its mask should have (section 5).
+Cho, 2020), which the study builds on; the masked-in side is the study's. A price of the area whatever is recognised, lambda_a,
+is that of Fong and Vedaldi (2017). The last term belongs to the size-conditioned masker, which is told the area p that its mask
+should have (section 5).
 Equation 2 is the mean over a batch, with m = M(x). Both go through `evaluate_objective` here: where the mask comes from
 is no concern of the objective.
 """
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 
 from maskerlib.masking import masks
 from maskerlib.masking.infills import Filling, fill
-from maskerlib.masking.terms import CROSS_ENTROPY_SIGN, MASKED_IN, MASKED_OUT, RELEASED_IN, Term
+from maskerlib.masking.terms import CROSS_ENTROPY_SIGN, DELETION_OUT, MASKED_IN, MASKED_OUT, RELEASED_IN, Term
 from maskerlib.running.checks import above, check_fields, one_of
 
 __all__ = ["Objective", "Side", "evaluate_objective", "objective_backward"]
@@ -68,10 +69,13 @@ class Objective:
 
     Args:
         masked_in: "max_class", "min_ent" (or "min_ent_c0", as the release computes it) or None for no masked-in side.
-        masked_out: "max_ent", "min_class", "forward_kl", "backward_kl" or None for no masked-out side.
+        masked_out: "max_ent", "min_class", "forward_kl", "backward_kl" (or "min_prob", the probability itself, as in the
+            deletion game) or None for no masked-out side.
         weight_in, weight_out: w_in and w_out.
         size_in, size_out: lambda_in and lambda_out; each acts only together with its side.
+        size: lambda_a, which acts with either side and always.
         tv: lambda_tv. The release adds 0.001 once a side, which is 0.002 here.
+        tv_power, tv_border: `power` and `border` of `maskerlib.masking.masks.total_variation`.
         budget: lambda_p, above 0 only for masks that are asked for an area p.
         budget_power: q, 1 for the distance or 2 for its square.
 
@@ -86,7 +90,10 @@ class Objective:
     weight_out: float = 1.0
     size_in: float = 1.0
     size_out: float = 10.0
+    size: float = 0.0
     tv: float = 0.002
+    tv_power: float = 2.0
+    tv_border: float = 0.3
     budget: float = 0.0
     budget_power: int = 1
 
@@ -95,9 +102,10 @@ class Objective:
         check_fields(
             self,
             masked_in=one_of((*MASKED_IN, *RELEASED_IN, None)),
-            masked_out=one_of((*MASKED_OUT, None)),
+            masked_out=one_of((*MASKED_OUT, *DELETION_OUT, None)),
             budget_power=one_of((1, 2)),
-            **dict.fromkeys(("weight_in", "weight_out", "size_in", "size_out", "tv", "budget"), weight),
+            tv_power=above(1, included=True),
+            **dict.fromkeys(("weight_in", "weight_out", "size_in", "size_out", "size", "tv", "tv_border", "budget"), weight),
         )
         if self.masked_in is None and self.masked_out is None:
             raise ValueError("an objective needs masked_in, masked_out or both; both are None")
@@ -152,14 +160,18 @@ class Objective:
             term = (MASKED_IN | RELEASED_IN)[self.masked_in]
             yield Side("in", masks.masked_in, term, self.weight_in, self.size_in)
         if self.masked_out is not None:
-            yield Side("out", masks.masked_out, MASKED_OUT[self.masked_out], self.weight_out, self.size_out)
+            term = (MASKED_OUT | DELETION_OUT)[self.masked_out]
+            yield Side("out", masks.masked_out, term, self.weight_out, self.size_out)
 
     def shape_terms(self, mask: Tensor, areas: Tensor | None) -> dict[str, Tensor]:
-        """What concerns the mask alone: "tv", and "budget" where the objective has one; each (B,).
+        """What concerns the mask alone: "tv", and "size" and "budget" where the objective has them; each (B,).
 
         Raises ValueError when it has one and `areas` (B,), the area asked of each mask, is None.
         """
-        terms = {"tv": self.tv * masks.total_variation(mask) / 2}
+        roughness = masks.total_variation(mask, power=self.tv_power, border=self.tv_border)
+        terms = {"tv": self.tv * roughness / 2}
+        if self.size > 0:
+            terms["size"] = self.size * masks.area(mask)
         if self.budget > 0:
             if areas is None:
                 raise ValueError(f"budget={self.budget}: the objective asks each mask for an area; give areas, (B,)")
@@ -191,8 +203,8 @@ def evaluate_objective(
             (`maskerlib.masking.infills`); or one of them for each side, {"in": ..., "out": ...}.
         areas: (B,) in [0, 1], p, the area that each mask is asked for; only where the objective has a budget.
 
-    Returns the keys "in", "size_in" (with a masked-in side), "out", "size_out" (with a masked-out side), "tv" and, with a
-    budget, "budget". Raises ValueError for a mask or labels of another shape, or a budget without areas.
+    Returns the keys "in", "size_in" (with a masked-in side), "out", "size_out" (with a masked-out side), "tv" and, where it
+    has them, "size" and "budget". Raises ValueError for a mask or labels of another shape, or a budget without areas.
 
     A red image, a classifier that looks for the colour, and a mask that keeps everything:
 

@@ -4,7 +4,7 @@ Each takes the logits (B, C) of the masked image, the labels y (B,) and c0 (B,),
 and gives a loss (B,) in nats. p = softmax(logits), CE = cross-entropy with y, Ent = entropy of p, u = the uniform class prior.
 
 That only images count which are right when clean, c0, comes from CASM (Zolna, Geras and Cho, 2020), as its masked-out
-entropy does; masked-in terms and the priors are the study's (Phang et al., 2020).
+entropy does; masked-in terms and the priors are the study's (Phang et al., 2020). Terms of others have tables of their own.
 """
 
 import math
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["CROSS_ENTROPY_SIGN", "MASKED_IN", "MASKED_OUT", "RELEASED_IN", "Term", "entropy"]
+__all__ = ["CROSS_ENTROPY_SIGN", "DELETION_OUT", "MASKED_IN", "MASKED_OUT", "RELEASED_IN", "Term", "entropy", "log_odds"]
 
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -27,6 +27,17 @@ def entropy(logits: Tensor) -> Tensor:
     """
     log_p = logits.log_softmax(dim=1)
     return -(log_p.exp() * log_p).sum(dim=1)
+
+
+def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+    """log p_y - log(1 - p_y) of softmax(logits): (B, C) -> (B,), without a bound where the class is certain or ruled out.
+
+    >>> import torch
+    >>> log_odds(torch.tensor([[3.0, 1.0]]), torch.tensor([0]))
+    tensor([2.])
+    """
+    chosen = labels[:, None]
+    return logits.gather(1, chosen)[:, 0] - logits.scatter(1, chosen, -math.inf).logsumexp(dim=1)
 
 
 def max_class(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
@@ -62,6 +73,11 @@ def forward_kl(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
     return clean_correct * (-logits.log_softmax(dim=1).mean(dim=1) - math.log(logits.shape[1]))
 
 
+def min_probability(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
+    """The probability of the class itself, p_y, (B,), in [0, 1]: what is deleted once it is small gains nothing more."""
+    return logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
+
+
 def backward_kl(logits: Tensor, labels: Tensor, clean_correct: Tensor) -> Tensor:
     """c0 KL(p || u) to the uniform class prior u, (B,), in [0, log C]: MaxEnt with its minimum moved to 0.
 
@@ -84,6 +100,9 @@ MASKED_OUT: dict[str, Term] = {
     "forward_kl": forward_kl,
     "backward_kl": backward_kl,
 }
+
+DELETION_OUT: dict[str, Term] = {"min_prob": min_probability}
+"""Masked-out terms of the deletion game (Fong and Vedaldi, 2017), which is no objective of the study."""
 
 CROSS_ENTROPY_SIGN: dict[Term, float] = {max_class: 1.0, min_class: -1.0}
 """Terms that are the cross-entropy up to a sign: a classifier that trains on it gets its gradient in the same pass."""

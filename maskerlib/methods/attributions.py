@@ -1,19 +1,22 @@
-"""From signed attributions a to a map, min(1, sum over channels of |a| / its 99 % quantile): what gradient methods share."""
+"""From signed attributions a to a map, min(1, sum over channels of |a| / its 99 % quantile): what signed methods share."""
 
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from captum.attr import GuidedBackprop, IntegratedGradients, Saliency
+from captum.attr import Attribution
 from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.classifiers.doors import Targets, as_targets, check_images
 from maskerlib.running.checks import between, check_value, one_of
 from maskerlib.running.precision import single
+from maskerlib.running.seeds import stream
 
-__all__ = ["SIGNS", "Attribute", "GradientMethod", "admitted", "by_captum", "magnitude_map"]
+__all__ = ["SIGNS", "Attribute", "AttributionMethod", "Unsupported", "admitted", "by_captum", "image_streams", "magnitude_map"]
 
 SIGNS = ("absolute", "positive")
 """What counts of a signed attribution: its size, for the class or against it; or only what speaks for the class."""
@@ -22,13 +25,17 @@ Attribute = Callable[[Tensor, Targets, Classifier], Tensor]
 """(images (B, channels, H, W), targets, classifier) -> signed attributions of the targets' logits, (B, channels, H, W)."""
 
 
+class Unsupported(ValueError):
+    """A method has no rule for something that a network does; the message says for what, and which method has."""
+
+
 def magnitude_map(
     attribution: Tensor, *, channels: str = "sum", clip: float = 0.99, sign: str = "absolute"
 ) -> Tensor:
     """From signed attributions (B, channels, H, W) to maps (B, 1, H, W) in [0, 1], as every metric wants them.
 
-    It is what all gradient methods here go through, and the reducer to use on attributions from elsewhere that are signed or
-    have a number for each colour, such as captum's: `lambda x, y, c: magnitude_map(DeepLift(c).attribute(x, target=y))`.
+    It is what all signed methods here go through, and the reducer to use on attributions from elsewhere that are signed or
+    have a number for each colour, such as `lambda x, y, c: magnitude_map(Occlusion(c).attribute(x, (3, 8, 8), target=y))`.
 
     1. The absolute values of the channels are added; or the largest is taken (Simonyan et al., 2013). With sign="positive"
        what is below 0 counts as 0 instead.
@@ -70,7 +77,7 @@ def _check_map_options(channels: str, clip: float, sign: str) -> None:
 
 
 @dataclass(frozen=True)
-class GradientMethod:
+class AttributionMethod:
     """A saliency method, method(images, targets, classifier) -> (B, 1, H, W) in [0, 1], drawn from signed attributions.
 
     attribute: (images (B, channels, H, W) in [0, 1], targets, classifier) -> (B, channels, H, W), signed, float32, or float64
@@ -105,10 +112,17 @@ def admitted(attribute: Callable[[Tensor, Tensor, Classifier], Tensor]) -> Attri
     return checked
 
 
-def by_captum(
-    method: Saliency | GuidedBackprop | IntegratedGradients, images: Tensor, targets: Tensor, **options: object
-) -> Tensor:
+def by_captum(method: Attribution, images: Tensor, targets: Tensor, **options: Any) -> Tensor:
     """captum's attributions of the targets' logits, without graph; the caller may have gradients off."""
     with torch.enable_grad():
         given = images.detach().clone().requires_grad_()  # the caller's own tensor keeps its flag
         return single(method.attribute(given, target=targets, **options).detach())
+
+
+def image_streams(images: Tensor, seed: int, what: str, sample: int) -> list[torch.Generator]:
+    """A generator for each image, which depends on the seed, what is drawn, the image and the number of the sample alone.
+
+    So an image has one map, in every batch, order and run. The checksum of its bytes says which draws are its own.
+    """
+    names = [zlib.crc32(image.contiguous().numpy()) for image in images.detach().float().cpu()]
+    return [stream(seed, what, name, sample) for name in names]

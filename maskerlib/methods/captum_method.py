@@ -7,7 +7,7 @@ from captum.attr import Attribution
 from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier, frozen
-from maskerlib.methods.attributions import GradientMethod, admitted, by_captum
+from maskerlib.methods.attributions import AttributionMethod, admitted, by_captum
 
 __all__ = ["captum_method"]
 
@@ -19,10 +19,12 @@ def captum_method(
     clip: float = 0.99,
     sign: str = "absolute",
     **options: Any,
-) -> GradientMethod:
+) -> AttributionMethod:
     """Any attribution of captum that gives one number for each pixel and channel, as a method of this library.
 
-    captum_method(captum.attr.DeepLift) is one, and captum_method(captum.attr.Occlusion, sliding_window_shapes=(3, 8, 8)) another.
+    captum_method(captum.attr.FeatureAblation) is one, and captum_method(captum.attr.Occlusion, sliding_window_shapes=(3, 8, 8))
+    another. Those that hook modules (DeepLift, GuidedBackprop, Deconvolution, LRP) pass by what they have no rule for, mostly
+    without a word; `deep_lift`, `guided_backprop` and `lrp` in this room look, and say so.
 
     Args:
         build: the class, or a function of the classifier that builds it. captum's classes are given the classifier, in eval
@@ -38,4 +40,4 @@ def captum_method(
         with frozen(classifier):
             return by_captum(build(classifier), images, targets, **options)
 
-    return GradientMethod(admitted(attribute), channels, clip, sign)
+    return AttributionMethod(admitted(attribute), channels, clip, sign)

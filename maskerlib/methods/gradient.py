@@ -4,18 +4,18 @@ from captum.attr import Saliency
 from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier, frozen
-from maskerlib.methods.attributions import GradientMethod, admitted, by_captum
+from maskerlib.methods.attributions import AttributionMethod, admitted, by_captum
 from maskerlib.methods.entry import MethodEntry
 
 __all__ = ["ENTRY", "gradient", "logit_gradient"]
 
 
-def gradient(*, channels: str = "sum", clip: float = 0.99, sign: str = "absolute") -> GradientMethod:
+def gradient(*, channels: str = "sum", clip: float = 0.99, sign: str = "absolute") -> AttributionMethod:
     """The derivative of the target's logit with respect to every pixel and channel (Simonyan et al., 2013, section 3).
 
     Its unit is logits per unit of an image in [0, 1]: a pixel that is brighter by a small d adds d times its value.
     """
-    return GradientMethod(admitted(logit_gradient), channels, clip, sign)
+    return AttributionMethod(admitted(logit_gradient), channels, clip, sign)
 
 
 def logit_gradient(images: Tensor, targets: Tensor, classifier: Classifier) -> Tensor:

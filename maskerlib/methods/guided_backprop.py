@@ -4,20 +4,20 @@ Where a ReLU of x sends back g [x > 0] of the gradient g that arrives, it sends 
 classifier in which every ReLU can be found.
 """
 
-import copy
 import warnings
 
 from captum.attr import GuidedBackprop
 from torch import Tensor, nn
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.methods.attributions import GradientMethod, admitted, by_captum
+from maskerlib.methods.attributions import AttributionMethod, Unsupported, admitted, by_captum
+from maskerlib.methods.copies import replace_modules, still_copy
 from maskerlib.methods.entry import MethodEntry
 
 __all__ = ["ENTRY", "guided_backprop", "guided_copy"]
 
 
-def guided_backprop(*, channels: str = "sum", clip: float = 0.99, sign: str = "absolute") -> GradientMethod:
+def guided_backprop(*, channels: str = "sum", clip: float = 0.99, sign: str = "absolute") -> AttributionMethod:
     """Guided backprop (Springenberg et al., 2014): backpropagation whose ReLUs let positive gradients through alone.
 
     An ordinary ReLU stops the gradient where its *input* is negative; here each one also stops where the *gradient* that
@@ -29,7 +29,7 @@ def guided_backprop(*, channels: str = "sum", clip: float = 0.99, sign: str = "a
             warnings.filterwarnings("ignore", "Setting backward hooks on ReLU activations")
             return by_captum(GuidedBackprop(guided_copy(classifier)), images, targets)
 
-    return GradientMethod(admitted(attribute), channels, clip, sign)
+    return AttributionMethod(admitted(attribute), channels, clip, sign)
 
 
 def guided_copy(classifier: Classifier) -> Classifier:
@@ -39,33 +39,34 @@ def guided_copy(classifier: Classifier) -> Classifier:
     plain gradient without a word. In the copy each ReLU or ReLU6, in place or not, is an out-of-place ReLU on a tensor of
     its own, with the cap at 6 behind it. The logits are the same.
 
-    Raises ValueError when the network has no such modules, or (in its forward pass) when it also calls ReLUs as functions,
+    Raises `Unsupported` when the network has no such modules, or (in its forward pass) when it also calls ReLUs as functions,
     which cannot be found: the result would be guided in part.
     """
-    guided = copy.deepcopy(classifier).eval().requires_grad_(False)
-    made: dict[nn.Module, _GuidedReLU] = {}
-    for parent in list(guided.modules()):
-        for name, module in parent.named_children():
-            if isinstance(module, nn.ReLU | nn.ReLU6):
-                made.setdefault(module, _GuidedReLU(6.0 if isinstance(module, nn.ReLU6) else None))
-                setattr(parent, name, made[module])
+    guided = still_copy(classifier)
+    made = replace_modules(guided, _guided)
     if not made:
-        raise ValueError(
+        raise Unsupported(
             f"{classifier.name} has no nn.ReLU or nn.ReLU6 module, so guided backprop is not defined for it"
         )
 
     def check(module: nn.Module, inputs: object, logits: Tensor) -> None:
-        expected = sum(relu.calls for relu in made.values())
+        expected = sum(relu.calls for relu in made)
         if (found := _count_relus(logits)) > expected:
-            raise ValueError(
+            raise Unsupported(
                 f"{classifier.name} calls {found - expected} ReLUs as functions, which guided backprop cannot find; "
                 "make them nn.ReLU modules"
             )
-        for relu in made.values():
+        for relu in made:
             relu.calls = 0
 
     guided.register_forward_hook(check)
     return guided
+
+
+def _guided(module: nn.Module) -> "_GuidedReLU | None":
+    if isinstance(module, nn.ReLU | nn.ReLU6):
+        return _GuidedReLU(6.0 if isinstance(module, nn.ReLU6) else None)
+    return None
 
 
 class _GuidedReLU(nn.Module):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.classifiers.doors import Targets, as_targets
-from maskerlib.methods.attributions import GradientMethod, admitted, by_captum
+from maskerlib.methods.attributions import AttributionMethod, admitted, by_captum
 from maskerlib.methods.entry import MethodEntry
 from maskerlib.running.checks import above, check_value, whole
 
@@ -28,7 +28,7 @@ def integrated_gradients(
     channels: str = "sum",
     clip: float = 0.99,
     sign: str = "absolute",
-) -> GradientMethod:
+) -> AttributionMethod:
     """Integrated gradients (Sundararajan et al., 2017, equation 1): (x - z) times the mean gradient from z to x.
 
     Completeness: the attributions of an image add up to logit(x) - logit(z), as far as `steps` resolve the integral
@@ -76,7 +76,7 @@ def integrated_gradients(
             )
         return found
 
-    return GradientMethod(admitted(attribute), channels, clip, sign)
+    return AttributionMethod(admitted(attribute), channels, clip, sign)
 
 
 def completeness_gap(

@@ -7,8 +7,10 @@ shift of image and mask together at every step, and noise on the logits, so that
 cell (Fong & Vedaldi, 2017, jitter and blur for the same reason).
 """
 
+import dataclasses
 import inspect
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +22,11 @@ from tqdm.auto import tqdm
 from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.classifiers.doors import Method, Targets, as_targets, check_classifier, check_images
 from maskerlib.classifiers.networks import with_gradients
-from maskerlib.masking.infills import INFILLS, Infill, fill
+from maskerlib.masking.infills import Infill, as_infill, fill
 from maskerlib.masking.masks import mask_from_logits, masked_in, masked_out
 from maskerlib.masking.objectives import Objective, objective_backward
 from maskerlib.methods.entry import MethodEntry
-from maskerlib.running.checks import above, between, check_value, whole
+from maskerlib.running.checks import above, between, check_names, check_value, whole
 from maskerlib.running.precision import autocast
 from maskerlib.running.registry import check_options
 from maskerlib.running.seeds import stream
@@ -65,6 +67,7 @@ def optimise_mask(
     lr: float = 1.2,
     start: float = 1.0,
     shift: float = 0.036,
+    shifts: int = 1,
     noise: float = 1.5,
     infill: Infill | str = "mean",
     seed: int = 0,
@@ -84,6 +87,7 @@ def optimise_mask(
         steps: updates; the learning rate `lr` falls along a cosine.
         start: every logit at the beginning; 1 shows 73 % of everything.
         shift: largest random shift of image and mask together, as a share of the shorter side. 0 for none.
+        shifts: shifts drawn at each step, and with each of them its own noise; the step takes the mean gradient.
         noise: standard deviation of the noise on the logits. 0 for none.
         infill: a name in `maskerlib.masking.infills.INFILLS` or an `Infill`; no gradient flows through it.
         seed: of shifts and noise, and of what an infill draws.
@@ -94,10 +98,8 @@ def optimise_mask(
 
     Raises ValueError for arguments that make no sense, `Diverged` when a term stops being finite.
     """
-    _check(grid, steps=steps, lr=lr, shift=shift, noise=noise, batch_size=batch_size)
-    if isinstance(infill, str) and infill not in INFILLS:
-        raise ValueError(f"infill={infill!r} is unknown; choose {', '.join(INFILLS)} or give a function")
-    infill = INFILLS[infill]() if isinstance(infill, str) else infill
+    _check(grid, steps=steps, lr=lr, shift=shift, shifts=shifts, noise=noise, batch_size=batch_size)
+    infill = as_infill(infill)
     check_images(images, classifier)
     check_classifier(classifier, differentiable=True)
     height, width = images.shape[-2:]
@@ -118,6 +120,7 @@ def optimise_mask(
             lr=lr,
             start=start,
             reach=reach,
+            shifts=shifts,
             noise=noise,
             infill=infill,
             seed=seed,
@@ -147,6 +150,7 @@ def _optimise(
     lr: float,
     start: float,
     reach: int,
+    shifts: int,
     noise: float,
     infill: Infill,
     seed: int,
@@ -173,19 +177,21 @@ def _optimise(
         adam = torch.optim.Adam([logits], lr=lr)
         for step in range(steps):
             draws = stream(seed, "optimise", step)
-            by = torch.randint(-reach, reach + 1, (2,), generator=draws).tolist()
-            wobble = noise * torch.randn(1, 1, *cells, generator=draws).to(images.device)
-            mask = mask_from_logits(logits + wobble, size, upsampling="smooth")
             adam.param_groups[0]["lr"] = lr * max(learning_rate_factor(step, steps, "cosine"), 0.05)
             adam.zero_grad()
-            hidden = {
-                side.name: _move(fill(filling, side.hole(mask)), by, reach) for side in objective.sides()
-            }
-            shown, moved = _move(images, by, reach), _move(mask, by, reach)
-            terms = objective_backward(objective, classify, shown, moved, labels, clean_correct, hidden)
+            drawn = []
+            for _ in range(shifts):
+                by = torch.randint(-reach, reach + 1, (2,), generator=draws).tolist()
+                wobble = noise * torch.randn(1, 1, *cells, generator=draws).to(images.device)
+                mask = mask_from_logits(logits + wobble, size, upsampling="smooth")
+                hidden = {
+                    side.name: _move(fill(filling, side.hole(mask)), by, reach) for side in objective.sides()
+                }
+                shown, moved = _move(images, by, reach), _move(mask, by, reach)
+                drawn.append(objective_backward(objective, classify, shown, moved, labels, clean_correct, hidden))
             assert logits.grad is not None
-            logits.grad *= len(images)  # the sum of the images' objectives, not their mean: each on its own
-            _record(history, terms, step)
+            logits.grad *= len(images) / shifts  # the sum of the images' objectives, not their mean: each on its own
+            _record(history, {name: torch.cat([terms[name] for terms in drawn]) for name in drawn[0]}, step)
             adam.step()
             bar.set_postfix({name: f"{values[-1]:.2f}" for name, values in history.items()}, refresh=False)
             bar.update()
@@ -212,15 +218,28 @@ def _joined(parts: list[Optimised]) -> Optimised:
 def mask_method(*, seed: int = 0, progress: bool = False, **options: Any) -> Method:
     """`optimise_mask` with `options` as a saliency method: (images, targets, classifier) -> masks (B, 1, H, W).
 
+    An `objective` may be given as names and values, too: what is other than in `PER_IMAGE`.
+
     Raises ValueError for an option that it does not have.
     """
     parameters = inspect.signature(optimise_mask).parameters.values()
     check_options("optimise_mask", options, [each.name for each in parameters if each.kind is each.KEYWORD_ONLY])
+    options = options | {"objective": _objective(options)}
 
     def method(images: Tensor, targets: Targets, classifier: Classifier) -> Tensor:
         return optimise_mask(classifier, images, targets, seed=seed, progress=progress, **options).masks
 
     return method
+
+
+def _objective(options: Mapping[str, Any]) -> Objective:
+    """The objective that the options of `mask_method` ask for."""
+    given = options.get("objective", PER_IMAGE)
+    return dataclasses.replace(PER_IMAGE, **check_names(Objective, given)) if isinstance(given, Mapping) else given
+
+
+def _gradients(options: Mapping[str, Any], size: tuple[int, int]) -> int:
+    return len(list(_objective(options).sides())) * int(options.get("steps", 100)) * int(options.get("shifts", 1))
 
 
 def _move(part: Tensor, by: list[int], reach: int) -> Tensor:
@@ -243,7 +262,7 @@ def _record(history: dict[str, list[float]], terms: dict[str, Tensor], step: int
 def _check(grid: int | tuple[int, int], **numbers: float) -> None:
     if min((grid,) if isinstance(grid, int) else grid) < 1:
         raise ValueError(f"grid={grid!r} must be 1 cell or more along each side")
-    rules = {"steps": whole(1), "batch_size": whole(1), "lr": above(0), "noise": above(0, included=True)}
+    rules = {"steps": whole(1), "shifts": whole(1), "batch_size": whole(1), "lr": above(0), "noise": above(0, included=True)}
     rules["shift"] = between(0, 0.5, open_above=True)
     for name, value in numbers.items():
         check_value(name, value, rules[name])
@@ -255,6 +274,6 @@ ENTRY = MethodEntry(
     mask_method,
     kind="per-image mask",
     stochastic=True,
-    forward=204,
-    backward=200,
+    forward=lambda options, size: _gradients(options, size) + 4,
+    backward=_gradients,
 )

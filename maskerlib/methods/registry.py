@@ -3,8 +3,8 @@
 It is then listed by `maskerlib explain --list`, drawn by `maskerlib explain --method`, and held to the contract of all methods
 by `tests/test_methods.py`.
 
->>> METHODS["integrated-gradients"].backward, METHODS.find("masker:runs/mine")[1]
-(50, ('runs/mine',))
+>>> METHODS["integrated-gradients"].cost(), METHODS.find("masker:runs/mine")[1]
+((51, 50), ('runs/mine',))
 """
 
 from typing import Any
@@ -22,12 +22,29 @@ METHODS = Registry(
     "maskerlib.methods",
     [
         "optimise",
+        "meaningful",
+        "extremal",
+        "fido",
+        "fido_sdr",
         "trained",
         "gradient",
         "smooth_grad",
+        "input_x_gradient",
+        "gradient_shap",
         "guided_backprop",
         "integrated_gradients",
+        "deep_lift",
+        "lrp",
         "grad_cam",
+        "grad_cam_plus_plus",
+        "layer_cam",
+        "score_cam",
+        "opti_cam",
+        "rise",
+        "prediction_difference",
+        "occlusion",
+        "lime",
+        "kernel_shap",
         "centre_box",
         "random_map",
     ],
@@ -56,7 +73,7 @@ def table() -> list[str]:
     """All methods as a table in Markdown, a line each; its columns are those of `MethodEntry`.
 
     "signed" and "seed" are marked where the method has signs, and where its map depends on the seed; "forward" and "backward"
-    count the images that the classifier sees, and the gradients that pass through it, for each image.
+    count the images that the classifier sees, and the gradients that pass through it, for each image of 224 pixels a side.
 
     >>> print(table()[0])
     | name                 | kind           | signed | seed | forward | backward | what it is |
@@ -64,7 +81,7 @@ def table() -> list[str]:
     rows: list[tuple[str, ...]] = [("name", "kind", "signed", "seed", "forward", "backward", "what it is")]
     for name, entry in METHODS.items():
         marks = ("yes" if mark else "" for mark in (entry.signed, entry.stochastic))
-        rows.append((name, entry.kind, *marks, str(entry.forward), str(entry.backward), entry.says))
+        rows.append((name, entry.kind, *marks, *map(str, entry.cost()), entry.says))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1] + [0]
     lines = [" | ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows]
     rule = " | ".join("-" * (width or 3) for width in widths)

@@ -1,17 +1,14 @@
 """SmoothGrad (Smilkov et al., 2017): the mean gradient of noisy copies of an image, E dz_y / dx at x + n, n ~ N(0, sigma^2)."""
 
-import zlib
-
 import torch
 from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.methods.attributions import GradientMethod, admitted
+from maskerlib.methods.attributions import AttributionMethod, admitted, image_streams
 from maskerlib.methods.entry import MethodEntry
 from maskerlib.methods.gradient import logit_gradient
 from maskerlib.running.checks import above, check_value, whole
 from maskerlib.running.precision import single
-from maskerlib.running.seeds import stream
 
 __all__ = ["ENTRY", "smooth_grad"]
 
@@ -24,7 +21,7 @@ def smooth_grad(
     channels: str = "sum",
     clip: float = 0.99,
     sign: str = "absolute",
-) -> GradientMethod:
+) -> AttributionMethod:
     """SmoothGrad: the mean of the signed gradients of noisy copies of the image (Smilkov et al., 2017, section 2).
 
     The noise depends on the seed, the number of the sample and the image alone, so an image has one map, in every batch,
@@ -41,15 +38,13 @@ def smooth_grad(
     check_value("sigma", sigma, above(0, included=True))
 
     def attribute(images: Tensor, targets: Tensor, classifier: Classifier) -> Tensor:
-        # The checksum of the image's bytes says which noise is its own.
-        names = [zlib.crc32(image.contiguous().numpy()) for image in images.detach().float().cpu()]
         total = torch.zeros_like(single(images))
         for sample in range(samples):
-            noise = [torch.randn(images.shape[1:], generator=stream(seed, "smooth", name, sample)) for name in names]
+            noise = [torch.randn(images.shape[1:], generator=each) for each in image_streams(images, seed, "smooth", sample)]
             total = total + logit_gradient(images + sigma * torch.stack(noise).to(images), targets, classifier)
         return total / samples
 
-    return GradientMethod(admitted(attribute), channels, clip, sign)
+    return AttributionMethod(admitted(attribute), channels, clip, sign)
 
 
 ENTRY = MethodEntry(

@@ -6,6 +6,7 @@ histograms (`maskerlib.metrics.tally`), so memory does not grow with the number 
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict, Unpack, overload
 
 import pandas as pd
 import torch
@@ -26,14 +27,52 @@ from maskerlib.methods.asking import (
     translated,
 )
 from maskerlib.methods.saved_maps import Maps, map_reader
+from maskerlib.metrics.entry import Metric
 from maskerlib.metrics.evidence import Evidence
-from maskerlib.metrics.registry import columns
+from maskerlib.metrics.registry import columns, requested
 from maskerlib.metrics.tally import Tally, missing_of
 from maskerlib.metrics.truth import truth_map
 from maskerlib.running.precision import resolve_precision
 from maskerlib.running.progress import report
 
 __all__ = ["check_saliency", "evaluate"]
+
+
+class _Options(TypedDict, total=False):
+    explained: Mapping[str, Classifier] | None
+    targets: str
+    truth: bool
+    batch_size: int
+    thresholds: Tensor | Sequence[float] | None
+    normalise: str
+    protocol: str
+    resize: str
+    precision: str
+    metrics: str | Metric | Sequence[str | Metric]
+    progress: bool
+    workers: int
+
+
+@overload
+def evaluate(
+    methods: Mapping[str, Method | Maps],
+    source: Source,
+    classifier: Classifier,
+    *,
+    per_image: Literal[False] = ...,
+    **options: Unpack[_Options],
+) -> pd.DataFrame: ...
+
+
+@overload
+def evaluate(
+    methods: Mapping[str, Method | Maps],
+    source: Source,
+    classifier: Classifier,
+    *,
+    per_image: Literal[True],
+    **options: Unpack[_Options],
+) -> tuple[pd.DataFrame, pd.DataFrame]: ...
 
 
 def evaluate(
@@ -50,6 +89,7 @@ def evaluate(
     protocol: str = "maskerlib",
     resize: str = "antialias",
     precision: str = "auto",
+    metrics: str | Metric | Sequence[str | Metric] = (),
     per_image: bool = False,
     progress: bool = False,
     workers: int = 0,
@@ -87,6 +127,10 @@ def evaluate(
         protocol: whose rules MaxBoxAcc and the sweep follow, one of `maskerlib.metrics.curves.PROTOCOLS`.
         resize: how SM resizes its crops, one of `maskerlib.metrics.per_image.RESIZES`.
         precision: "auto", "bf16" or "fp32", of methods and classifiers. The metrics are always fp32.
+        metrics: further columns, which cost passes: "insertion", "deletion", "SRG", "pointing"
+            (`maskerlib.metrics.registry.ON_REQUEST`), or a metric with options of its own, such as
+            `maskerlib.metrics.removal.deletion(steps=224)`. Like SM they ask `classifier` about the class that was explained;
+            the published ones ask the explained classifier about the class that it predicts, with targets="predicted".
         per_image: also return the values of each image, for bootstraps. Memory then grows with their number.
         progress: show a bar.
         workers: processes that load images; 0 loads in this one.
@@ -95,22 +139,25 @@ def evaluate(
         A table with one row a method and the columns of `maskerlib.metrics.registry.columns`. An image that lacks what a
         column needs (a label, a box; for SM a class that `classifier` knows) is left out of its mean. Where the whole
         source lacks it the value is NaN and `table.attrs["missing"][column]` gives the reason. A metric of one's own is a
-        column as soon as it is made (`maskerlib.metrics.registry.metric`).
+        column as soon as it is made (`maskerlib.metrics.registry.metric`). Those of `metrics` follow the others of their kind.
 
         `table.attrs` holds plain values, ready for JSON: images; images_with, {"label", "boxes", "mask":
         number of images; PxAP needs all masks, so the last is all or 0}; missing; classifier, {"name",
         "fingerprint"}; explained, {row: the same of its classifier}; targets; thresholds; pixel_bins; normalise;
-        protocol; resize; precision; LE_sweep, {row: LE at each of the thresholds}.
+        protocol; resize; precision; LE_sweep, {row: LE at each of the thresholds}; and with `metrics`, requested,
+        {column: what it rests on (steps, infill, seed, tolerance), and the passes that it costs an image}.
 
         With per_image (table, rows): one row of values a method and image, with the name of the image.
 
     Raises:
         ValueError: for no images or no methods, a name in `explained` that is no method, labels that do not suit a classifier
             or a classifier that returns no logits (`maskerlib.classifiers.doors`), images that are not in [0, 1], a method that
-            changes them in place, a map that is not (B, 1, H, W), finite and in [0, 1], or maps that are not one for each image.
+            changes them in place, a map that is not (B, 1, H, W), finite and in [0, 1], maps that are not one for each image,
+            or a metric that is unknown or called like another column.
     """
     explained = dict(explained or {})
     _check(methods, explained, truth)
+    further = requested(metrics)
     device = classifier.mean.device
     asked = {name: explained.get(name) or explained_by(method, classifier) for name, method in methods.items()}
     asked |= {"truth": classifier} if truth else {}
@@ -125,7 +172,9 @@ def evaluate(
     }
     for network in everyone.values():
         check_classifier(network)
-    tallies = {name: Tally(thresholds, normalise, protocol, known[id(network)][1]) for name, network in asked.items()}
+    tallies = {
+        name: Tally(thresholds, normalise, protocol, known[id(network)][1], further) for name, network in asked.items()
+    }
     scores: list[pd.DataFrame] = []
     done = 0
 
@@ -174,7 +223,7 @@ def evaluate(
             report("evaluate", done, len(source))
 
     results = [tally.result() for tally in tallies.values()]
-    table = pd.DataFrame(results, index=pd.Index(tallies, name="method"), columns=list(columns()))
+    table = pd.DataFrame(results, index=pd.Index(tallies, name="method"), columns=list(columns(further)))
     table.attrs = {
         **next(iter(tallies.values())).describe(),
         "missing": missing_of(tallies),
@@ -184,7 +233,7 @@ def evaluate(
         "resize": resize,
         "precision": resolve_precision(precision, device),
         "LE_sweep": {name: tally.le_sweep() for name, tally in tallies.items()},
-    }
+    } | ({"requested": {name: dict(each.rests_on) for name, each in further.items()}} if further else {})
     return (table, pd.concat(scores).loc[list(asked)]) if per_image else table
 
 

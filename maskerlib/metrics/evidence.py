@@ -1,6 +1,6 @@
 """What a metric may look at: a batch of images, the maps that one method drew of them, the truth, and who can be asked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -73,6 +73,16 @@ class Evidence:
     def statistics(self) -> Mapping[str, Tensor]:
         """What the maps are like (`maskerlib.metrics.per_image.mask_statistics`)."""
         return mask_statistics(self.maps)
+
+    @cached_property
+    def _found(self) -> dict[Hashable, Tensor]:
+        return {}
+
+    def once(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+        """What `compute` gives, computed when the first metric asks for `key`: for what is dear, and depends on options."""
+        if key not in self._found:
+            self._found[key] = compute()
+        return self._found[key]
 
     @cached_property
     def has(self) -> Mapping[str, Tensor]:

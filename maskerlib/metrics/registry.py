@@ -6,111 +6,72 @@ the tables of `maskerlib.experiments` hold it, and their figures say its directi
     from maskerlib.metrics.registry import metric
 
     @metric(
-        "pointing",
+        "energy",
         "higher is better",
-        says="1 where the highest value lies on the object",
-        source="Zhang et al. (2018), pointing game",
+        says="share of the map's sum that lies on the object",
+        source="Wang et al. (2020), energy-based pointing game",
         needs=("mask",),
     )
-    def pointing(seen):
-        peak = seen.maps.flatten(1).argmax(dim=1, keepdim=True)
-        return seen.masks.flatten(1).gather(1, peak)[:, 0]
+    def energy(seen):
+        return (seen.maps[:, 0] * seen.masks).sum(dim=(1, 2)) / seen.maps.sum(dim=(1, 2, 3))
 
 One that the runs of `maskerlib.experiments` should measure, too, has its place below, among those of the library.
+
+What costs many passes is computed when it is asked for, by name or as a `Metric` with options of its own:
+
+    evaluate(methods, scenes, classifier, metrics=("pointing", "SRG", deletion(OracleInfill(scenes), name="deletion, oracle")))
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from maskerlib.metrics.evidence import NEEDS, Evidence
+from maskerlib.metrics.entry import DIRECTIONS, Function, Metric
+from maskerlib.metrics.evidence import Evidence
 from maskerlib.metrics.per_image import localisation_error, official_metric, saliency_metric, top1
-from maskerlib.running.checks import check_value, one_of
+from maskerlib.metrics.pointing import pointing
+from maskerlib.metrics.removal import deletion, insertion, symmetric_relevance_gain
 from maskerlib.running.precision import autocast
 
-__all__ = ["DIRECTIONS", "METRICS", "POOLED", "Metric", "better", "columns", "metric"]
-
-Function = Callable[[Evidence], Tensor]
-
-DIRECTIONS = ("lower is better", "higher is better")
+__all__ = ["METRICS", "ON_REQUEST", "POOLED", "better", "columns", "metric", "requested"]
 
 POOLED: Mapping[str, str] = dict.fromkeys(("PxAP", "MaxBoxAcc", "MaxBoxAccV2"), "higher is better")
 """The columns that pool all images before they give a number (`maskerlib.metrics.curves`), and their direction."""
 
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric that gives one number an image; what is reported is the mean over images.
-
-    name: of its column.
-    direction: one of `DIRECTIONS` where it judges maps, "" where it only describes what there is.
-    function: `Evidence` of B images -> (B,). What it returns for an image that lacks a need is not looked at.
-    says: what it is, in a line; with the unit where it describes.
-    source: paper, and section or equation; what describes may have none.
-    needs: what an image must have, of `maskerlib.metrics.evidence.NEEDS`; other images are left out of the mean. "mask" is met
-        by a source whose images all have one.
-    by_class: do the tables of `maskerlib.experiments` know it class by class as well? Of those that judge.
-    spread: name and text of a further column, the standard deviation between images.
-
-    Raises ValueError for an unknown direction or need, and where a line that says what it is, or the source, is missing.
-    """
-
-    name: str
-    direction: str
-    function: Function
-    says: str
-    source: str = ""
-    needs: tuple[str, ...] = ()
-    by_class: bool = True
-    spread: tuple[str, str] | None = None
-
-    def __post_init__(self) -> None:
-        if self.direction:
-            check_value("direction", self.direction, one_of(DIRECTIONS))
-        for need in self.needs:
-            check_value("need", need, one_of(tuple(NEEDS)))
-        if not self.says or (self.direction and not self.source):
-            raise ValueError(f"metric {self.name!r}: {'source' if self.says else 'says'} is empty; fill it in")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The names of its columns."""
-        return (self.name, self.spread[0]) if self.spread else (self.name,)
-
-    def able(self, seen: Evidence) -> Tensor:
-        """Which images have all that it needs: (B,) bool, on the CPU."""
-        able = torch.ones(len(seen), dtype=torch.bool)
-        for need in self.needs:
-            able &= seen.has[need]
-        return able
-
-    def __call__(self, seen: Evidence) -> Tensor:
-        """The value of each image: (B,) float64, on the CPU; NaN for one that lacks a need.
-
-        Raises ValueError where the function returns anything but a number for each image.
-        """
-        able = self.able(seen)
-        if not able.any():
-            return torch.full((len(seen),), torch.nan, dtype=torch.float64)
-        values = self.function(seen)
-        if not isinstance(values, Tensor) or values.shape != (len(seen),):
-            found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
-            raise ValueError(f"metric {self.name!r} returned {found}, expected ({len(seen)},), a number for each image")
-        return values.detach().cpu().double().where(able, torch.nan)
-
-
 METRICS: dict[str, Metric] = {}
 """{name: metric} of all that give a number an image, in the order in which they were made; see `columns`."""
 
+ON_REQUEST: Mapping[str, Metric] = {
+    each.name: each for each in (insertion(), deletion(), symmetric_relevance_gain(), pointing())
+}
+"""{name: metric} of those that `evaluate` computes when it is asked to, with the options that they have unless told."""
 
-def columns() -> dict[str, str]:
-    """{column: what to wish for, or what it says}: what judges single images, what pools them, and what describes."""
-    judging = {each.name: each.direction for each in METRICS.values() if each.direction}
+
+def requested(metrics: str | Metric | Sequence[str | Metric]) -> dict[str, Metric]:
+    """{name: metric} of what `evaluate` is asked for: names of `ON_REQUEST`, and metrics of one's own.
+
+    Raises ValueError for an unknown name, and for a column that is there already.
+    """
+    found: dict[str, Metric] = {}
+    for each in (metrics,) if isinstance(metrics, str | Metric) else metrics:
+        if isinstance(each, str) and each not in ON_REQUEST:
+            raise ValueError(f"metric {each!r} is unknown; those on request are {', '.join(ON_REQUEST)}, or give a Metric")
+        new = ON_REQUEST[each] if isinstance(each, str) else each
+        _check_columns(new, [*METRICS.values(), *found.values()])
+        found[new.name] = new
+    return found
+
+
+def columns(asked: Mapping[str, Metric] | None = None) -> dict[str, str]:
+    """{column: what to wish for, or what it says}: what judges single images, what pools them, and what describes.
+
+    asked: {name: metric} of those on request that are columns as well, after the others of their kind.
+    """
+    metrics = [*METRICS.values(), *(asked or {}).values()]
+    judging = {each.name: each.direction for each in metrics if each.direction}
     describing: dict[str, str] = {}
-    for each in METRICS.values():
+    for each in metrics:
         describing |= ({} if each.direction else {each.name: each.says}) | dict([each.spread] if each.spread else [])
     return judging | dict(POOLED) | describing
 
@@ -118,10 +79,10 @@ def columns() -> dict[str, str]:
 def better(column: str) -> str:
     """Which values of a column are better: "lower", "higher", or "" where it judges nothing or is unknown.
 
-    >>> better("LE"), better("PxAP"), better("mean")
+    >>> better("LE"), better("insertion"), better("mean")
     ('lower', 'higher', '')
     """
-    direction = columns().get(column)
+    direction = columns({**ON_REQUEST, **METRICS}).get(column)
     return direction.split()[0] if direction in DIRECTIONS else ""
 
 
@@ -136,13 +97,17 @@ def metric(name: str, direction: str = "", **about: Any) -> Callable[[Function],
     def register(function: Function) -> Function:
         new = Metric(name, direction, function, **about)
         others = [each for each in METRICS.values() if each.name != name or _origin(each.function) != _origin(function)]
-        for column in new.columns:
-            if column in {"name", *POOLED, *(column for each in others for column in each.columns)}:
-                raise ValueError(f"metric {name!r}: there is a column {column!r} already; choose another name")
+        _check_columns(new, others)
         METRICS[name] = new
         return function
 
     return register
+
+
+def _check_columns(new: Metric, others: Sequence[Metric]) -> None:
+    for column in new.columns:
+        if column in {"name", *POOLED, *(column for each in others for column in each.columns)}:
+            raise ValueError(f"metric {new.name!r}: there is a column {column!r} already; choose another name")
 
 
 def _origin(function: Function) -> tuple[object, object]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from maskerlib.metrics.curves import BoxCurve, PixelCurve
+from maskerlib.metrics.entry import Metric
 from maskerlib.metrics.evidence import NEEDS, Evidence
-from maskerlib.metrics.registry import METRICS, Metric, columns
+from maskerlib.metrics.registry import METRICS, columns
 
 __all__ = ["Tally", "missing_of"]
 
@@ -18,6 +19,7 @@ class Tally:
     Args:
         thresholds, normalise, protocol: of the metrics with a shared threshold grid, see `maskerlib.metrics.curves`.
         unlabelled: why no image has a label, for the case that none does.
+        asked: {name: metric} of those on request (`maskerlib.metrics.registry.requested`).
     """
 
     def __init__(
@@ -26,19 +28,26 @@ class Tally:
         normalise: str,
         protocol: str = "maskerlib",
         unlabelled: str = "",
+        asked: Mapping[str, Metric] | None = None,
     ) -> None:
+        self.asked = dict(asked or {})
         self.boxes = BoxCurve(thresholds, normalise=normalise, protocol=protocol)
         self.pixels = PixelCurve(normalise=normalise)
         self.images = 0
         self.has = dict.fromkeys(NEEDS, 0)  # images that have what a metric may need
-        self.able = dict.fromkeys(METRICS, 0)  # images that have all that it does need
-        self.count = dict.fromkeys(METRICS, 0)  # images with a value
-        self.total = dict.fromkeys(METRICS, 0.0)
-        self.square = {name: 0.0 for name, metric in METRICS.items() if metric.spread}  # sum of the squared values
+        self.able = dict.fromkeys(self.metrics, 0)  # images that have all that it does need
+        self.count = dict.fromkeys(self.metrics, 0)  # images with a value
+        self.total = dict.fromkeys(self.metrics, 0.0)
+        self.square = {name: 0.0 for name, metric in self.metrics.items() if metric.spread}  # sum of the squared values
         self.lacking = {need: f"no image has {words}" for need, words in NEEDS.items()}
         self.lacking["label"] = unlabelled or self.lacking["label"]
         self.lacking["mask"] = "some images have no pixel mask"
         self.lacking["class"] = "the evaluation classifier has none of the classes that are explained"
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """{name: metric} of all that give a number an image, those on request last."""
+        return METRICS | self.asked
 
     def update(self, seen: Evidence) -> dict[str, Tensor]:
         """Add a batch. Returns its values image by image, {column: (B,) float64 on the CPU}, NaN if unknown."""
@@ -46,7 +55,7 @@ class Tally:
         for need, which in seen.has.items():
             self.has[need] += int(which.sum())
         values = {}
-        for name, metric in METRICS.items():
+        for name, metric in self.metrics.items():
             value = values[name] = metric(seen)
             self.able[name] += int(metric.able(seen).sum())
             self.count[name] += int((~value.isnan()).sum())
@@ -67,7 +76,7 @@ class Tally:
         """The values of the row; NaN where `missing` gives the reason."""
         missing = self.missing()
         values = {name: total / max(self.count[name], 1) for name, total in self.total.items()}
-        for name, metric in METRICS.items():
+        for name, metric in self.metrics.items():
             if metric.spread:
                 squares = self.square[name] - self.count[name] * values[name] ** 2
                 values[metric.spread[0]] = math.sqrt(max(squares, 0.0) / max(self.count[name] - 1, 1))
@@ -76,7 +85,7 @@ class Tally:
         if "MaxBoxAcc" not in missing:
             values["MaxBoxAcc"] = self.boxes.max_box_acc()
             values["MaxBoxAccV2"] = self.boxes.max_box_acc_v2()
-        return {name: math.nan if name in missing else values[name] for name in columns()}
+        return {name: math.nan if name in missing else values[name] for name in columns(self.asked)}
 
     def le_sweep(self) -> list[float]:
         """LE at each threshold of the grid; empty without boxes."""
@@ -101,7 +110,7 @@ class Tally:
     def missing(self) -> dict[str, str]:
         """{column: reason}, for the columns that the source cannot give."""
         reasons: dict[str, str] = {}
-        for name, metric in METRICS.items():
+        for name, metric in self.metrics.items():
             if reason := self._reason(metric):
                 reasons |= dict.fromkeys(metric.columns, reason)
             elif metric.spread and self.count[name] < 2:
@@ -132,7 +141,7 @@ def missing_of(tallies: Mapping[str, Tally]) -> dict[str, str]:
     """{column: reason}, for the columns that some row lacks; the rows are named where it is not the same for all of them."""
     missing = {name: tally.missing() for name, tally in tallies.items()}
     found: dict[str, str] = {}
-    for column in columns():
+    for column in columns(next(iter(tallies.values())).asked):
         reasons = {name: own[column] for name, own in missing.items() if column in own}
         if len(reasons) == len(missing) and len(set(reasons.values())) == 1:
             found[column] = next(iter(reasons.values()))

@@ -179,7 +179,7 @@ def _fit(value: Any, annotation: Any) -> Any:
         return value if isinstance(value, tuple) and all(a is b for a, b in zip(value, fitting, strict=True)) else fitting
     if annotation in (int, float):
         return _number(value, annotation)
-    if not isinstance(value, annotation):
+    if not isinstance(value, origin or annotation):
         raise _Misfit
     return value
 
@@ -197,7 +197,14 @@ def _number(value: Any, kind: type) -> int | float:
     return number
 
 
-_WORDS = {bool: "True or False", int: "a whole number", float: "a finite number", str: "a text", types.NoneType: "None"}
+_WORDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a finite number",
+    str: "a text",
+    dict: "names and values",
+    types.NoneType: "None",
+}
 
 
 def _words(annotation: Any) -> str:
@@ -209,7 +216,7 @@ def _words(annotation: Any) -> str:
         return f"a list, each item of it {_words(inside[0])}"
     if origin is tuple:
         return f"a list of {len(inside)}: {', '.join(map(_words, inside))}"
-    return _WORDS.get(annotation) or f"of type {getattr(annotation, '__name__', annotation)}"
+    return _WORDS.get(origin or annotation) or f"of type {getattr(annotation, '__name__', annotation)}"
 
 
 def shown(value: Any) -> str:

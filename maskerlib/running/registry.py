@@ -1,10 +1,11 @@
 """What can be asked for by name, on a command line or in a configuration: methods, classifiers, data sources.
 
 Each room that offers such things has a `registry` that lists the modules of the room which define one; the module says the
-rest in its `ENTRY`. So a new method, say, is one file and one line, and every command, table and test that goes through the
-registry knows it.
+rest in its `ENTRY`. So a new method, say, is one file and one line (and a line in the room's map, which a test asks for), and
+every command, table and test that goes through the registry knows it.
 """
 
+import dataclasses
 import difflib
 import functools
 import importlib
@@ -29,6 +30,11 @@ class Entry:
     name: str
     says: str
     make: Callable[..., Any]
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.name, str) and self.name and isinstance(self.says, str) and callable(self.make)):
+            given = f"{self.name!r}, {self.says!r}, {self.make!r}"
+            raise ValueError(f"an entry of {given}: expected a name, a line that says what it is, and a function that makes it")
 
 
 E = TypeVar("E", bound=Entry)
@@ -57,7 +63,7 @@ class Registry(Mapping[str, E], Generic[E]):
             entry = getattr(importlib.import_module(place), "ENTRY", None)
             if not isinstance(entry, self._entry):
                 found = "no ENTRY" if entry is None else f"an ENTRY that is {type(entry).__name__}"
-                mend = f"define ENTRY = {self._entry.__name__}(name, says, make, ...) there"
+                mend = f"define ENTRY = {self._entry.__name__}({_fields(self._entry)}) there"
                 raise ValueError(f"{place} has {found}; {mend}")
             if entry.name in entries:
                 both = f"{places[entry.name]} and {place}"
@@ -96,17 +102,37 @@ class Registry(Mapping[str, E], Generic[E]):
         Raises ValueError as `find` does, and for an option that it does not have, unless it takes any and checks them itself.
         """
         entry, told = self.find(asked)
+        owner = f"{self.kind} {asked!r}"
         parameters = list(inspect.signature(entry.make).parameters.values())[len(told) :]
         taken = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD}
         given = {key: value for key, value in (offered or {}).items() if key in taken}
         if len(taken) == len(parameters):
-            check_options(f"{self.kind} {asked!r}", options, taken - given.keys())
-        return entry.make(*told, **given, **options)
+            check_options(owner, options, taken - given.keys())
+        missing = [
+            each.name
+            for each in parameters
+            if each.default is each.empty
+            and each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)
+            and each.name not in {*given, *options}
+        ]
+        if missing:
+            says = f"the make of its ENTRY needs {' and '.join(missing)}, which nobody gives"
+            raise ValueError(f"{owner}: {says}; give defaults, or a factory that returns what is asked for")
+        found = entry.make(*told, **given, **options)
+        if found is None:
+            raise ValueError(f"{owner}: the make of its ENTRY returned None; let it return what it made")
+        return found
 
     def lines(self) -> list[str]:
         """A line each: its name and what it is."""
         width = 2 + max(20, *map(len, self))
         return [f"{name:{width}}{entry.says}" for name, entry in self.items()]
+
+
+def _fields(entry: type[Entry]) -> str:
+    """What an entry of that class has to be given, as in a call: "name, says, make, kind=..."."""
+    needed = [each.name for each in dataclasses.fields(entry) if each.default is each.default_factory is dataclasses.MISSING]
+    return ", ".join(name if name in ("name", "says", "make") else f"{name}=..." for name in needed)
 
 
 def check_options(owner: str, given: Iterable[str], known: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.classifiers.doors import aligned, check_classifier, check_images
 from maskerlib.data.augment import random_crop_flip
 from maskerlib.data.samples import Batch, Source, batches
-from maskerlib.running.checks import LARGEST_BATCH, SEED, above, between, changes, check_fields, one_of, rising, whole
+from maskerlib.running.checks import LARGEST_BATCH, SEED, above, between, check_fields, one_of, rising, whole
 from maskerlib.running.precision import PRECISIONS, autocast
 from maskerlib.running.seeds import stream
 from maskerlib.training.loop import Plan, source_identity, steps_for
@@ -93,7 +93,7 @@ def train_classifier(
             f"{classifier.name} has {len(classifier.class_names)} classes, the source has {len(source.class_names)} or "
             "other names; build the classifier with class_names=source.class_names"
         )
-    run = TrainingRun("classifier", folder, changes(config), classifier.fingerprint(), *source_identity(source))
+    run = TrainingRun("classifier", folder, config, classifier.fingerprint(), *source_identity(source))
     device = torch.device(device) if device is not None else classifier.mean.device
     learner = classifier.copied().to(device).to(memory_format=classifier.memory_format).train().requires_grad_(True)
     if run.load(learner):

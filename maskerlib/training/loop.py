@@ -217,7 +217,8 @@ def _restore(path: Path, state: Mapping[str, Stateful], identity: str, steps: in
     saved = load_checkpoint(path)
     if saved.get("identity") != identity:
         raise ValueError(
-            f"{path} belongs to a run with another configuration, classifier or data; use another folder or delete it"
+            f"{path} belongs to a run with another configuration, classifier or data, or of another version; use another folder "
+            "or delete it"
         )
     try:
         done = saved["step"]

@@ -9,6 +9,7 @@ from torch import nn
 
 from maskerlib.classifiers.weights import restore_weights
 from maskerlib.data.samples import Batch, Source
+from maskerlib.running.checks import changes
 from maskerlib.running.provenance import Identified
 from maskerlib.training.finished import load_finished, save_finished
 from maskerlib.training.loop import Plan, Stateful, run_steps
@@ -28,24 +29,28 @@ class TrainingRun:
     Args:
         name: what is trained: "classifier".
         folder: where the run lives; None keeps nothing.
-        decides: all that decides what comes out of it, ready for JSON.
+        config: a frozen dataclass.
+        decides: all else that decides what comes out of it, ready for JSON.
     """
 
-    def __init__(self, name: str, folder: str | Path | None, *decides: Any) -> None:
-        self.name = name
+    def __init__(self, name: str, folder: str | Path | None, config: Any, *decides: Any) -> None:
+        self.name, self.config = name, config
         self.folder = Path(folder) if folder is not None else None
-        self.identity = json.dumps(decides)
+        self.identity = json.dumps([changes(config), *decides])
 
     def load(self, module: nn.Module) -> bool:
         """Load into `module` what this run left; False where it is not finished, or has no folder.
 
         Raises ValueError for a folder that holds another run, or a file that is damaged.
         """
-        if self.folder is None or (saved := load_finished(self.folder, self.name, self.identity)) is None:
+        if self.folder is None or (saved := self._finished(self.folder)) is None:
             return False
         restore_weights(module, saved, self.folder / f"{self.name}.pt")
         module.eval().requires_grad_(False)
         return True
+
+    def _finished(self, folder: Path) -> dict[str, Any] | None:
+        return load_finished(folder, self.name, self.identity, lambda content: type(self.config)(**content))
 
     def train(
         self,

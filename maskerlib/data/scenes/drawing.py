@@ -184,8 +184,12 @@ class _Brush:
         return None
 
 
-def draw_scene(index: int, *, split: str, level: Level, size: int, seed: int) -> Scene:
+def draw_scene(index: int, *, split: str, level: Level, size: int, seed: int, erased: bool = False) -> Scene:
     """Scene `index` of a split: a function of its arguments alone, however many were drawn before it.
+
+    `erased` leaves the object out of the image, and nothing else: background, distractors, rivals and occluder lie where they
+    lay, and the pixels that the object does not touch are the same bytes. All else that is said of the scene (mask, box, label)
+    is what it would be with the object.
 
     Labels go round the classes, so the first 16 n scenes hold n of each. In the test split every second round
     is drawn with the unseen glyphs (`Scene.unseen`), and no background or distractor is one of train or val.
@@ -219,6 +223,7 @@ def draw_scene(index: int, *, split: str, level: Level, size: int, seed: int) ->
             mask &= ~occluder.mask(size)
 
     for placed in layers:
-        canvas.alpha_composite(placed.image, (placed.x, placed.y))
+        if not (erased and placed is target):
+            canvas.alpha_composite(placed.image, (placed.x, placed.y))
     x0, y0, x1, y1 = mask_box(torch.from_numpy(mask))[0].int().tolist()
     return Scene(np.asarray(canvas.convert("RGB")), mask, (x0, y0, x1, y1), label, glyph, unseen)

@@ -22,7 +22,7 @@ from torch import Tensor
 from maskerlib.data.entry import SourceEntry
 from maskerlib.data.indices import as_indices, check_index
 from maskerlib.data.samples import Batch, Sample, Source
-from maskerlib.data.scenes.drawing import LEVELS, SPLITS, Level, draw_scene
+from maskerlib.data.scenes.drawing import LEVELS, SPLITS, Level, Scene, draw_scene
 from maskerlib.data.scenes.glyphs import BACKGROUNDS, CLASSES, DISTRACTORS
 from maskerlib.running.checks import check_value, one_of, whole
 from maskerlib.running.files import atomic_path, read_json, remove_leftovers, write_json
@@ -47,13 +47,14 @@ class Scenes(Source):
         own photographs and distractors. In every second round of the 16 classes, test draws glyphs that are
         in no other split; `unseen` says which.
     level: "easy", "default", "hard", or a `Level` of your own.
-    count: how many; 8000, 1000 and 1000 unless given. Scene i does not depend on it.
+    count: how many; 8000, 1000 and 1000 unless given.
+    first: the number of the first of them. A scene depends on its number, and neither on `count` nor on `first`.
     size: pixels per side.  seed: a different one gives wholly different scenes.
     cache: folder for the drawn scenes, filled on first use; None keeps them in memory only.
     progress: show a bar while drawing.
 
-    Labels go round the classes: `Subset(scenes, range(16 * n))` holds n of each. A damaged cache is drawn
-    again, with a warning that names it.
+    Labels go round the classes: any 16 * n scenes in a row hold n of each. A damaged cache is drawn again, with a
+    warning that names it.
 
     Attributes beside those of every `Source`: boxes (N, 4) float32; unseen (N,) bool array; glyphs (N,) array
     of characters; split, level, seed. ValueError for an unknown split or level, or a number out of range.
@@ -65,6 +66,7 @@ class Scenes(Source):
         *,
         level: str | Level = "default",
         count: int | None = None,
+        first: int = 0,
         size: int = 96,
         seed: int = 0,
         cache: str | Path | None = Path("runs/cache/scenes"),
@@ -77,9 +79,10 @@ class Scenes(Source):
             level = LEVELS[level]
         count = DEFAULT_COUNTS[split] if count is None else count
         check_value("count", count, whole(1))
+        check_value("first", first, whole(0))
         check_value("size", size, whole(32))
         check_value("seed", seed, whole(0, 2**63 - 1))
-        self._count, size, self.seed = int(count), int(size), int(seed)
+        self._count, self._first, size, self.seed = int(count), int(first), int(size), int(seed)
         if level.object_side[0] * size < SMALLEST:
             raise ValueError(
                 f"size={size}: the smallest objects of level {level.name} would be "
@@ -103,9 +106,10 @@ class Scenes(Source):
     @property
     def key(self) -> str:
         """Hex SHA-256 of all that determines a pixel: arguments, artwork, drawing, packages."""
+        arguments = [self.split, dataclasses.asdict(self.level), self._count, self.size, self.seed]
         parts = {
             "drawing": DRAWING,
-            "arguments": [self.split, dataclasses.asdict(self.level), self._count, self.size, self.seed],
+            "arguments": arguments + ([self._first] if self._first else []),
             "artwork": [repr(CLASSES), repr(DISTRACTORS), BACKGROUNDS],
             "packages": {name: version(name) for name in PACKAGES},
         }
@@ -118,9 +122,13 @@ class Scenes(Source):
         pixels = [("image", "u1", (3, height, width)), ("mask", "?", (height, width))]
         return np.dtype([*pixels, ("box", "i4", 4), ("label", "i4"), ("unseen", "?"), ("glyph", "U1")])
 
+    def _scene(self, index: int, *, erased: bool = False) -> Scene:
+        number, size = self._first + index, self.size[0]
+        return draw_scene(number, split=self.split, level=self.level, size=size, seed=self.seed, erased=erased)
+
     def _draw(self, progress: bool) -> Iterator[np.ndarray]:
         for index in counted(range(self._count), f"{self.split} scenes", self._count, bar=progress):
-            scene = draw_scene(index, split=self.split, level=self.level, size=self.size[0], seed=self.seed)
+            scene = self._scene(index)
             image = scene.image.transpose(2, 0, 1)
             row = (image, scene.mask, scene.box, scene.label, scene.unseen, scene.glyph)
             yield np.array(row, self._dtype)
@@ -178,8 +186,22 @@ class Scenes(Source):
         names = tuple(self._name(index) for index in rows)
         return Batch(images, self.labels[rows], tuple(self.boxes[rows].unsqueeze(1)), masks, names)
 
+    def erased(self, indices: Sequence[int] | Tensor) -> Tensor:
+        """The scenes at `indices` as they would be without their objects: (B, 3, H, W) float32 in [0, 1].
+
+        All else is drawn again as it was, so an image differs from its own of `batch` only where the object lies, soft edge
+        included (`maskerlib.data.scenes.drawing.draw_scene`). They are drawn when asked for, in a few milliseconds each.
+
+        IndexError for an index that is outside, TypeError for indices that are no whole numbers.
+        """
+        there = as_indices(indices, len(self))
+        images = np.empty((len(there), *self.size, 3), np.uint8)
+        for image, index in zip(images, there, strict=True):
+            image[:] = self._scene(index, erased=True).image
+        return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float().div_(255)
+
     def _name(self, index: int) -> str:
-        return f"{self.level.name} {self.split} scene {index} ({self.class_names[int(self.labels[index])]})"
+        return f"{self.level.name} {self.split} scene {self._first + index} ({self.class_names[int(self.labels[index])]})"
 
     def __getstate__(self) -> dict[str, Any]:
         """A loader worker opens the cache file itself instead of being sent its content."""

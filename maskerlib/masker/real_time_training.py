@@ -1,0 +1,152 @@
+"""Training for real-time saliency (Dabkowski and Gal, 2017), by the code release: the selector first, then the decoder.
+
+One run of `maskerlib.training.loop` takes the steps of both phases. In the first, the embedding of the classes learns whether a
+class is there, by the mean of its similarity to the deepest features; in the second it rests, and all else learns to draw.
+"""
+
+import functools
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.networks import with_gradients
+from maskerlib.data.augment import Crops, apply_crops, draw_crops
+from maskerlib.data.samples import Batch, Source
+from maskerlib.masker.real_time import RealTimeConfig
+from maskerlib.masker.run import MaskerRun
+from maskerlib.masker.trained import Trained
+from maskerlib.masking.margins import blur_or_colour
+from maskerlib.masking.masks import area, mask_from_logits
+from maskerlib.running.precision import autocast
+from maskerlib.running.seeds import stream
+from maskerlib.training.loop import Plan, run_steps
+
+__all__ = ["asked_for", "train_real_time"]
+
+
+@with_gradients
+def train_real_time(
+    classifier: Classifier,
+    source: Source,
+    config: RealTimeConfig | None = None,
+    *,
+    targets: str = "labels",
+    folder: str | Path | None = None,
+    device: torch.device | str | None = None,
+    workers: int = 0,
+    progress: bool = True,
+) -> Trained:
+    """Train a decoder for `classifier`, which stays as it is, on `source`; arguments, result and errors of `train_masker`.
+
+    `history` has "selector" (its loss) and "selector right" (its share of right answers) of the first phase's steps; and of the
+    second's "objective", its terms and the mean "area".
+
+    Raises ValueError as `maskerlib.masker.training.train_masker` does, and for a classifier of one class, as there is then no
+    other to ask for.
+    """
+    config = config or RealTimeConfig()
+    run = MaskerRun(classifier, source, config, targets=targets, folder=folder)
+    if (finished := run.load()) is not None:
+        return finished
+    source = run.prepared(workers)
+    device = torch.device(device) if device is not None else classifier.mean.device
+    learner = config.learner(classifier).to(device).eval().requires_grad_(False)
+    decoder = config.new_masker(classifier).to(device).train()
+    classes = decoder.embed.num_embeddings
+    if classes < 2:
+        raise ValueError(f"{classifier.name} has one class; a selector needs two, so that there is one to ask for in vain")
+    rest = [weight for name, weight in decoder.named_parameters() if not name.startswith("embed.")]
+    selector_adam = torch.optim.Adam(decoder.embed.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    decoder_adam = torch.optim.Adam(rest, lr=config.lr, weight_decay=config.weight_decay)
+    crops = functools.partial(_crops, config)
+
+    def step(number: int, batch: Batch) -> dict[str, float]:
+        images = batch.images.to(device, memory_format=classifier.memory_format)
+        images = images if source.own_crops else apply_crops(images, crops(number))
+        selects = number < config.selector_steps
+        share = config.selector_fakes if selects else config.fakes
+        asked = asked_for(batch.labels, classes, share, stream(config.seed, "fakes", number)).to(device)
+        labels = batch.labels.to(device)
+        with torch.no_grad(), autocast(config.precision, device):
+            logits, activations = learner.activations(images)
+        decoder.embed.requires_grad_(selects)
+        adam = selector_adam if selects else decoder_adam
+        adam.zero_grad(set_to_none=True)
+        with autocast(config.precision, device):
+            if selects:
+                drawn = decoder.presence(activations, asked).float()
+            else:
+                drawn = mask_from_logits(decoder(activations, asked), (images.shape[2], images.shape[3]))
+        if selects:
+            adam.param_groups[0]["lr"] = config.lr * 0.1 ** (17 * number // (8 * config.selector_steps))
+            numbers = _select(drawn, asked == labels)
+        else:
+            numbers = _judge(config, learner, logits, images, drawn, asked, labels)
+        adam.step()
+        return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
+
+    history = run_steps(
+        Plan(config.selector_steps + config.steps, config.batch_size, config.seed, config.checkpoint_every, workers),
+        source,
+        step,
+        {"masker": decoder, "selector adam": selector_adam, "decoder adam": decoder_adam},
+        identity=run.origin.run,
+        folder=run.folder,
+        progress=progress,
+        description="real-time saliency",
+        crops=crops if source.own_crops else None,
+    )
+    return run.finished(decoder, learner, history)
+
+
+def asked_for(labels: Tensor, classes: int, share: float, generator: torch.Generator) -> Tensor:
+    """The classes whose masks are asked for, (B,): the labels (B,), or, with probability `share`, any other, all alike.
+
+    >>> asked_for(torch.tensor([0, 1, 1]), 2, 1.0, stream(0, "fakes"))
+    tensor([1, 0, 0])
+    """
+    fakes = torch.rand(len(labels), generator=generator) < share
+    away = torch.randint(1, classes, labels.shape, generator=generator)
+    return torch.where(fakes, (labels + away) % classes, labels)
+
+
+def _select(presence: Tensor, real: Tensor) -> dict[str, Tensor]:
+    """The gradients of a step of the first phase, left in the embedding; the numbers of its history."""
+    loss = F.binary_cross_entropy_with_logits(presence, real.to(presence))
+    loss.backward()
+    return {"selector": loss.detach(), "selector right": ((presence > 0) == real).float().mean()}
+
+
+def _judge(
+    config: RealTimeConfig,
+    classifier: Classifier,
+    logits: Tensor,
+    images: Tensor,
+    mask: Tensor,
+    asked: Tensor,
+    labels: Tensor,
+) -> dict[str, Tensor]:
+    """The gradients of a step of the second phase, left in the decoder; the numbers of its history."""
+
+    def classify(views: Tensor) -> Tensor:
+        with autocast(config.precision, views.device):
+            return classifier.decision(classifier(views), labels)[0]
+
+    leaf = mask.detach().requires_grad_()
+    answers = classifier.decision(logits, labels)[1]
+    terms = config.objective.terms(classify, images, leaf, answers, asked == labels, classifier.mean, blur_or_colour())
+    means = {}
+    for name, term in terms:  # the graph of one view is gone before the next is built
+        mean = term.mean()
+        mean.backward()
+        means[name] = mean.detach()
+    mask.backward(leaf.grad)
+    return {"objective": torch.stack(list(means.values())).sum(), **means, "area": area(mask.detach()).mean()}
+
+
+def _crops(config: RealTimeConfig, step: int) -> Crops:
+    """The random crops of a step's batch."""
+    return draw_crops(config.batch_size, stream(config.seed, "augment", step), scale=config.crop_scale)

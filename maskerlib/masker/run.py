@@ -1,0 +1,88 @@
+"""One run of the training of a masker: loaded where it is finished, else prepared, carried out and kept."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.classifiers.doors import aligned, check_classifier, decided
+from maskerlib.data.samples import Source
+from maskerlib.masker.network import MaskNetwork
+from maskerlib.masker.trained import Config, Origin, Trained, load_trained
+from maskerlib.masking.infills import Infill
+from maskerlib.running.checks import changes, check_finite, check_value, one_of
+from maskerlib.training.finished import load_finished
+from maskerlib.training.loop import Diverged, History, source_identity
+
+__all__ = ["MaskerRun"]
+
+
+class MaskerRun:
+    """What every training of a masker does before its first step and after its last.
+
+        run = MaskerRun(classifier, source, config)
+        if (trained := run.load()) is None:
+            trained = run.finished(masker, learner, run_steps(plan, run.prepared(), step, state, identity=run.origin.run))
+
+    Args:
+        targets, folder, infill: as in `maskerlib.masker.training.train_masker`.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        source: Source,
+        config: Config,
+        *,
+        targets: str = "labels",
+        folder: str | Path | None = None,
+        infill: Infill | None = None,
+    ) -> None:
+        check_value("targets", targets, one_of(("labels", "predicted")))
+        self.classifier, self.source, self.config, self.targets = classifier, source, config, targets
+        self.folder = Path(folder) if folder is not None else None
+        digest, question, layers = classifier.fingerprint(), classifier.question(), classifier.layers
+        asked = [changes(config), digest, question, list(layers), targets]
+        identity = [*asked, list(source.class_names), *source_identity(source)]
+        fingerprint = getattr(infill, "fingerprint", None)
+        if fingerprint is not None:
+            identity.append(fingerprint())
+        if config.kind != "masker":
+            identity.append(config.kind)
+        self.origin = Origin(json.dumps(identity), classifier.name, digest, layers, question)
+
+    def load(self) -> Trained | None:
+        """What this run left in its folder; None where it is not finished, or has no folder.
+
+        Raises ValueError for a folder that holds another run, or a file that is damaged.
+        """
+        if self.folder is None or load_finished(self.folder, "masker", self.origin.run, type(self.config).from_json) is None:
+            return None
+        return load_trained(self.folder, self.classifier)
+
+    def prepared(self, workers: int = 0) -> Source:
+        """The source with a label of the classifier's for each image; `workers` processes load them.
+
+        Raises ValueError for a classifier that returns no logits, or a source that does not suit it
+        (`maskerlib.classifiers.doors`).
+        """
+        check_classifier(self.classifier, differentiable=True)
+        source = aligned(self.source, self.classifier) if self.targets == "labels" else self.source
+        return decided(source, self.classifier, every=self.targets == "predicted", workers=workers)
+
+    def finished(self, masker: MaskNetwork, learner: Classifier, history: History) -> Trained:
+        """The masker and its classifier after the last step, ready to use and left in the folder.
+
+        Raises `maskerlib.training.loop.Diverged` for a weight that is not finite.
+        """
+        parts: dict[str, torch.nn.Module] = {"masker": masker, "classifier": learner}
+        for name, part in parts.items():  # the losses are those before the last step
+            try:
+                check_finite(part.state_dict(), f"the {name} after the last step")
+            except ValueError as error:
+                raise Diverged(f"{error}; lower the learning rate or use precision='fp32'") from None
+        trained = Trained(masker.eval(), learner.eval().requires_grad_(False), self.config, history, origin=self.origin)
+        if self.folder is not None:
+            trained.save(self.folder)
+        return trained

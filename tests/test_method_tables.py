@@ -35,8 +35,8 @@ from maskerlib.methods.registry import METHODS
 from maskerlib.metrics.intervals import t_interval
 from maskerlib.notebooks.runner import project_root
 
-OPTIONS = load_table(tables_folder() / "planned" / f"{OPTIONS_TABLE}.yaml")
-METHODS_OF_TABLE = load_table(tables_folder() / "planned" / f"{METHODS_TABLE}.yaml")
+KNOWN = load_tables(tables_folder()) | load_tables(tables_folder() / "planned")
+OPTIONS, METHODS_OF_TABLE = KNOWN[OPTIONS_TABLE], KNOWN[METHODS_TABLE]
 
 
 class TestSetting:
@@ -446,5 +446,5 @@ def test_the_plan_knows_what_a_method_should_take(tmp_path):
 
 
 def test_every_table_has_another_name_for_each_notebook_but_the_options():
-    notebooks = [table.notebook for name, table in load_tables().items() if name != OPTIONS_TABLE]
+    notebooks = [table.notebook for name, table in KNOWN.items() if name != OPTIONS_TABLE]
     assert len(set(notebooks)) == len(notebooks)

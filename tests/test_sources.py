@@ -211,7 +211,7 @@ class TestByName:
             ("folder", {}, ValueError, "there is no source 'folder'; did you mean 'folder:PATH'"),
             ("folder:", {}, ValueError, "source 'folder:' names no path"),
             ("folder:nowhere", {}, FileNotFoundError, "nowhere: no such folder"),
-            ("scenes", {"spilt": "val"}, ValueError, "'scenes' has no option 'spilt'; its options are cache, count, level"),
+            ("scenes", {"spilt": "val"}, ValueError, "'scenes' has no option 'spilt'; its options are cache, count, .*level"),
             ("folder:x", {"root": "y"}, ValueError, "'folder:x' has no option 'root'; its options are channels, mask_ignore"),
             ("photos", {"size": 0}, ValueError, "size=0: expected pixels per side"),
             ("torchvision:CIFAR", {}, ValueError, "no data set 'CIFAR'; choose such as CIFAR10, CIFAR100"),

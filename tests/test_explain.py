@@ -146,7 +146,7 @@ class TestCommand:
         ("arguments", "message"),
         [
             (["nowhere.png"], "nowhere.png: no such image or folder"),
-            (["PHOTO", "--method", "lime"], "no method 'lime'"),
+            (["PHOTO", "--method", "lemon"], "no method 'lemon'"),
             (["PHOTO", "--method", "masker:nowhere"], "nowhere"),
             (["PHOTO", "--target", "purple"], "'purple' is no class of tiny"),
             (["PHOTO", "--target", "9"], "target 9 is no class of tiny"),

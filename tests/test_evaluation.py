@@ -671,3 +671,9 @@ def test_an_attribution_of_captum_is_evaluated_in_three_lines():
     occlusion = captum_method(Occlusion, sliding_window_shapes=(3, 4, 4), strides=(3, 4, 4))
     table = evaluate({"occlusion": occlusion, "centre box": centre_box()}, Squares(6), classifier())
     assert table.loc["occlusion", "PxAP"] > table.loc["centre box", "PxAP"]
+
+
+@pytest.mark.parametrize("methods", [[bright], bright])
+def test_methods_without_names_are_refused(methods):
+    with pytest.raises(ValueError, match=r"methods: (list|function), expected \{name: method\}, such as"):
+        evaluate(methods, Squares(2), classifier())

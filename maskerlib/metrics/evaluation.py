@@ -238,6 +238,8 @@ def evaluate(
 
 
 def _check(methods: Mapping[str, Method | Maps], explained: Mapping[str, Classifier], truth: bool) -> None:
+    if not isinstance(methods, Mapping):
+        raise ValueError(f"methods: {type(methods).__name__}, expected {{name: method}}, such as {{'Grad-CAM': grad_cam()}}")
     if not methods and not truth:
         raise ValueError("there are 0 methods to evaluate; give {name: method}, or truth=True")
     if truth and "truth" in methods:

@@ -100,7 +100,7 @@ class _Job:
     def __init__(self, options: argparse.Namespace) -> None:
         import torch  # this and what follows take seconds
 
-        from maskerlib.classifiers.doors import as_targets
+        from maskerlib.classifiers.doors import as_targets, check_classifier
         from maskerlib.classifiers.registry import classifier_named
         from maskerlib.explain import find_photos
         from maskerlib.methods.asking import explained_by
@@ -120,6 +120,7 @@ class _Job:
         show = terminal and not self.bar
         self.method = method_named(options.method, self.classifier, seed=options.seed, progress=show)
         asked = explained_by(self.method, self.classifier)
+        check_classifier(asked)
         self.target = int(options.target) if options.target and options.target.isdecimal() else options.target
         as_targets(self.target, torch.zeros(1, asked.class_count()), asked)
         _check_size(options.size, asked)
@@ -141,7 +142,7 @@ class _Job:
                 yield f"skipped: {_line(error)}", False
                 continue
             try:
-                found = explain(photo, self.classifier, self.method, self.target, self.options.size)
+                found = explain(photo, self.classifier, self.method, self.target, self.options.size, checked=True)
             except (RuntimeError, MemoryError) as error:
                 if not _is_of_memory(error):
                     raise

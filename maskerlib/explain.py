@@ -155,6 +155,8 @@ def explain(
     method: Method,
     target: int | str | None = None,
     size: int | tuple[int, int] | None = None,
+    *,
+    checked: bool = False,
 ) -> Explanation:
     """Ask a method about one photograph, and the classifier about what its map keeps and leaves.
 
@@ -165,13 +167,17 @@ def explain(
         target: the class to explain, by number or name; None is the one that the classifier predicts.
         size: pixels per side, or (height, width); None is the classifier's `input_size`.
 
+        checked: the classifier was looked at before (`maskerlib.classifiers.doors.check_classifier`), which takes longer than
+            many a map.
+
     Raises ValueError as `maskerlib.classifiers.doors` does for images, targets and classifiers, and as
     `maskerlib.methods.asking.ask` for what methods return.
     """
     classifier = explained_by(method, classifier)
     image = fit(photo, classifier.input_size if size is None else size)[0]
     images = check_images(image[None], classifier).to(classifier.mean.device)
-    check_classifier(classifier)
+    if not checked:
+        check_classifier(classifier)
     with frozen(classifier), torch.no_grad():
         targets = as_targets(target, classifier(images), classifier)
     saliency = ask("method", method, images, targets, classifier, "fp32")

@@ -16,6 +16,12 @@ from maskerlib.masker.network import masker_for, masker_method
 from maskerlib.methods.optimise import optimise_mask
 
 
+def test_what_is_made_must_be_a_classifier(monkeypatch):
+    monkeypatch.setattr(CLASSIFIERS, "made", lambda *given: torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="classifier 'mine': its make returned Linear, expected a Classifier"):
+        classifier_named("mine")
+
+
 @pytest.fixture(scope="module", params=list(CLASSIFIERS))
 def entry(request: pytest.FixtureRequest) -> ClassifierEntry:
     return CLASSIFIERS[request.param]

@@ -127,6 +127,22 @@ class TestAligned:
             aligned(source, tiny_classifier())
 
 
+    @pytest.mark.parametrize(
+        ("labels", "found"),
+        [
+            (torch.zeros(8), r"torch\.float32 \(8,\)"),
+            (torch.zeros(8, dtype=torch.int32), r"torch\.int32 \(8,\)"),
+            (torch.zeros(7, dtype=torch.int64), r"torch\.int64 \(7,\)"),
+            ([0] * 8, "list"),
+        ],
+    )
+    def test_labels_of_another_kind_or_number_are_named(self, labels, found):
+        source = Squares(8)
+        source.labels = labels
+        with pytest.raises(ValueError, match=rf"labels of Squares: {found}, expected torch\.int64 \(8,\), -1 where unknown"):
+            aligned(source, tiny_classifier())
+
+
 class TestDecided:
     def test_the_given_classifier_labels_what_has_no_label_and_is_left_as_it_was(self):
         classifier = tiny_classifier().train()

@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import SIZE, Squares, tiny_classifier
+from tiny import COLOURS, SIZE, Squares, tiny_classifier
+from torch import nn
 
 from maskerlib import __main__ as command
+from maskerlib.classifiers import doors
 from maskerlib.classifiers import registry as zoo
+from maskerlib.classifiers.classifier import Classifier
 from maskerlib.explain import explain, explanation_picture, find_photos, output_paths, read_photo
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.training import train_masker
@@ -100,6 +103,19 @@ class TestExplain:
         assert texts[0] == f"red: {found.whole:.0%}".replace("%", " %") and texts[-1] == "who made it"
         assert texts[1] == f"covers {found.saliency.mean():.0%} of the photo".replace("%", " %")
         assert figure.axes[0].images[0].get_array().shape == (60, 60, 3)
+
+
+def surely(classifier):
+    """The same network with a softmax behind it, as many are saved."""
+    network = nn.Sequential(classifier.network, nn.Softmax(dim=1))
+    return Classifier(network, class_names=COLOURS, input_size=classifier.input_size, name="sure").eval()
+
+
+def test_probabilities_in_place_of_logits_are_refused_unless_the_classifier_was_looked_at():
+    photo, classifier = Squares(4).images[0], surely(tiny_classifier())
+    with pytest.raises(ValueError, match="sure returns probabilities"):
+        explain(photo, classifier, centre_box())
+    assert explain(photo, classifier, centre_box(), checked=True).whole > 0
 
 
 class TestPhotos:
@@ -268,6 +284,26 @@ class TestCommand:
         said = capsys.readouterr().err
         assert said.startswith("error: ") and "expected a tensor" in said and said.count("\n") == 1
         assert not (tmp_path / "out").exists()
+
+    def test_a_classifier_is_looked_at_once_before_the_first_photo(self, photos, tmp_path, capsys, monkeypatch):
+        arguments = ["explain", str(photos), "--method", "centre-box", "--output", str(tmp_path / "out")]
+        looks = []
+        monkeypatch.setattr(doors, "check_classifier", lambda classifier, **options: looks.append(classifier))
+        assert command.main(arguments) == 1 and len(looks) == 1, "two photos and a broken one"
+        monkeypatch.undo()
+        monkeypatch.setattr(zoo, "classifier_named", lambda name, **options: surely(tiny_classifier()))
+        assert command.main([*arguments, "--force"]) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert said.startswith("error: sure returns probabilities")
+
+    def test_random_weights_are_said_to_know_nothing(self, photos, tmp_path, capsys, monkeypatch):
+        for name, warns in (("resnet50 (random weights)", True), ("resnet50 (mine.pth)", False)):
+            classifier = tiny_classifier()
+            classifier.name = name
+            monkeypatch.setattr(zoo, "classifier_named", lambda given, classifier=classifier, **options: classifier)
+            arguments = ["explain", str(photos / "a.png"), "--method", "centre-box", "--output", str(tmp_path / "a.png")]
+            assert command.main(arguments) == 0
+            assert (f"warning: {name}, which knows nothing; name weights with --weights" in capsys.readouterr().err) == warns
 
     def test_ctrl_c_is_one_line(self, photos, tmp_path, capsys, answered_by):
         def stopped(images, targets, classifier):

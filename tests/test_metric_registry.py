@@ -190,6 +190,17 @@ def tell(table, runs, values: dict[str, float], only: str = "") -> None:
             Image.fromarray(np.zeros((4, 8), dtype=np.uint8)).save(runs / address / "maps.png")
 
 
+@pytest.mark.parametrize("part", ["images", "maps", "masks", "classes"])
+def test_a_metric_that_writes_over_what_others_look_at_is_named(part, restored):
+    def careless(seen: Evidence) -> Tensor:
+        getattr(seen, part).zero_()
+        return torch.zeros(len(seen))
+
+    metric("careless", says="nothing")(careless)
+    with pytest.raises(ValueError, match=f"metric 'careless' changes the {part} in place, which others look at"):
+        evaluate({"dim": dim}, Known(3), tiny_classifier())
+
+
 class TestMaking:
     def test_a_function_stays_the_function_that_it_is(self, restored):
         assert metric("pointing", says="a peak")(pointing) is pointing

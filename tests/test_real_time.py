@@ -19,6 +19,7 @@ from maskerlib.masker.decoder import Decoder, decoder_for
 from maskerlib.masker.network import masker_method
 from maskerlib.masker.real_time import RealTimeConfig
 from maskerlib.masker.real_time_training import asked_for, train_real_time
+from maskerlib.masker.run import step_crops
 from maskerlib.masker.trained import Trained, load_trained
 from maskerlib.masker.training import train_masker
 from maskerlib.masking.margins import MarginObjective
@@ -202,7 +203,7 @@ class TestRun:
         monkeypatch.setattr(source, "batch", lambda indices: batches.append(batch(indices)) or batches[-1])
         train(config, classifier, source)
         labels = batches[-1].labels
-        pictures = real_time_training.apply_crops(batches[-1].images, real_time_training._crops(config, 0))
+        pictures = real_time_training.apply_crops(batches[-1].images, step_crops(config, 0))
         asked = asked_for(labels, 4, 0.3, stream(0, "fakes", 0))
         decoder = config.new_masker(classifier).train()
         mask = decoder(classifier.activations(pictures)[1], asked).sigmoid()

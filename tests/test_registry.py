@@ -42,6 +42,29 @@ def test_what_is_listed_is_a_mapping_in_the_order_of_its_lines(room):
     assert known.lines() == ["picked:TREE           from a tree", "apple                 a red one"]
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        ("lambda images, targets: images", "fruit 'pear': the make of its ENTRY needs images and targets, which nobody gives"),
+        ("lambda seed: None", "fruit 'pear': the make of its ENTRY returned None; let it return what it made"),
+    ],
+)
+def test_a_make_that_makes_nothing_is_named(make, message, room):
+    known = room(pear=f"{FRUIT}ENTRY = Entry('pear', 'a green one', {make})\n")
+    with pytest.raises(ValueError, match=message):
+        known.made("pear", {}, {"seed": 0})
+
+
+@pytest.mark.parametrize("given", [("", "nameless", dict), ("pear", dict, "a green one"), ("pear", "a green one", None)])
+def test_an_entry_of_another_kind_is_refused(given):
+    with pytest.raises(ValueError, match="expected a name, a line that says what it is, and a function that makes it"):
+        Entry(*given)
+
+
+def test_what_is_made_is_given_what_it_takes_of_what_is_offered(room):
+    assert room(apple=APPLE).made("apple", {}, {"seed": 3, "progress": True}) == ("apple", 3)
+
+
 def test_a_name_is_found_with_what_it_is_told(room):
     known = room(apple=APPLE, picked=PICKED)
     assert known.find("apple") == (known["apple"], ())

@@ -4,7 +4,6 @@ One run of `maskerlib.training.loop` takes the steps of both phases. In the firs
 class is there, by the mean of its similarity to the deepest features; in the second it rests, and all else learns to draw.
 """
 
-import functools
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from torch.nn import functional as F
 
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.networks import with_gradients
-from maskerlib.data.augment import Crops, apply_crops, draw_crops
+from maskerlib.data.augment import apply_crops
 from maskerlib.data.samples import Batch, Source
 from maskerlib.masker.real_time import RealTimeConfig
 from maskerlib.masker.run import MaskerRun
@@ -61,11 +60,10 @@ def train_real_time(
     rest = [weight for name, weight in decoder.named_parameters() if not name.startswith("embed.")]
     selector_adam = torch.optim.Adam(decoder.embed.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     decoder_adam = torch.optim.Adam(rest, lr=config.lr, weight_decay=config.weight_decay)
-    crops = functools.partial(_crops, config)
 
     def step(number: int, batch: Batch) -> dict[str, float]:
         images = batch.images.to(device, memory_format=classifier.memory_format)
-        images = images if source.own_crops else apply_crops(images, crops(number))
+        images = images if source.own_crops else apply_crops(images, run.crops(number))
         selects = number < config.selector_steps
         share = config.selector_fakes if selects else config.fakes
         asked = asked_for(batch.labels, classes, share, stream(config.seed, "fakes", number)).to(device)
@@ -97,7 +95,7 @@ def train_real_time(
         folder=run.folder,
         progress=progress,
         description="real-time saliency",
-        crops=crops if source.own_crops else None,
+        crops=run.crops if source.own_crops else None,
     )
     return run.finished(decoder, learner, history)
 
@@ -145,8 +143,3 @@ def _judge(
         means[name] = mean.detach()
     mask.backward(leaf.grad)
     return {"objective": torch.stack(list(means.values())).sum(), **means, "area": area(mask.detach()).mean()}
-
-
-def _crops(config: RealTimeConfig, step: int) -> Crops:
-    """The random crops of a step's batch."""
-    return draw_crops(config.batch_size, stream(config.seed, "augment", step), scale=config.crop_scale)

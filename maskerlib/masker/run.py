@@ -1,5 +1,6 @@
 """One run of the training of a masker: loaded where it is finished, else prepared, carried out and kept."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -7,15 +8,22 @@ import torch
 
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.doors import aligned, check_classifier, decided
+from maskerlib.data.augment import Crops, draw_crops
 from maskerlib.data.samples import Source
 from maskerlib.masker.network import MaskNetwork
 from maskerlib.masker.trained import Config, Origin, Trained, load_trained
 from maskerlib.masking.infills import Infill
 from maskerlib.running.checks import changes, check_finite, check_value, one_of
+from maskerlib.running.seeds import stream
 from maskerlib.training.finished import load_finished
 from maskerlib.training.loop import Diverged, History, source_identity
 
-__all__ = ["MaskerRun"]
+__all__ = ["MaskerRun", "step_crops"]
+
+
+def step_crops(config: Config, step: int) -> Crops:
+    """The random crops of the batch of a step; they depend on nothing else."""
+    return draw_crops(config.batch_size, stream(config.seed, "augment", step), scale=config.crop_scale)
 
 
 class MaskerRun:
@@ -27,6 +35,8 @@ class MaskerRun:
 
     Args:
         targets, folder, infill: as in `maskerlib.masker.training.train_masker`.
+
+    `crops(step)` are those of a step's batch; loader workers may compute them.
     """
 
     def __init__(
@@ -50,6 +60,7 @@ class MaskerRun:
             identity.append(fingerprint())
         if config.kind != "masker":
             identity.append(config.kind)
+        self.crops = functools.partial(step_crops, config)
         self.origin = Origin(json.dumps(identity), classifier.name, digest, layers, question)
 
     def load(self) -> Trained | None:

@@ -4,7 +4,6 @@ One step, in this order: the pool says who judges; every gradient is computed (`
 weights move.
 """
 
-import functools
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.networks import with_gradients
-from maskerlib.data.augment import Crops, apply_crops, draw_crops
+from maskerlib.data.augment import apply_crops
 from maskerlib.data.samples import Batch, Source
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.pool import ClassifierPool
@@ -20,7 +19,6 @@ from maskerlib.masker.run import MaskerRun
 from maskerlib.masker.step import compute_gradients
 from maskerlib.masker.trained import Trained
 from maskerlib.masking.infills import Infill
-from maskerlib.running.seeds import stream
 from maskerlib.training.loop import Plan, Stateful, learning_rate_factor, run_steps, steps_for
 
 __all__ = ["train_masker"]
@@ -93,11 +91,9 @@ def train_masker(
         )
         state |= {"classifier": learner, "sgd": sgd, "pool": pool}
 
-    crops = functools.partial(_crops, config)
-
     def step(number: int, batch: Batch) -> dict[str, float]:
         images = batch.images.to(device, memory_format=classifier.memory_format)
-        images = images if source.own_crops else apply_crops(images, crops(number))
+        images = images if source.own_crops else apply_crops(images, run.crops(number))
         labels = batch.labels.to(device)
         judge = None
         if pool is not None:
@@ -131,14 +127,9 @@ def train_masker(
         folder=run.folder,
         progress=progress,
         description=f"masker ({config.mode})",
-        crops=crops if source.own_crops else None,
+        crops=run.crops if source.own_crops else None,
     )
     return run.finished(masker, learner, history)
-
-
-def _crops(config: MaskerConfig, step: int) -> Crops:
-    """The random crops of a step's batch."""
-    return draw_crops(config.batch_size, stream(config.seed, "augment", step), scale=config.crop_scale)
 
 
 class _Aside:

@@ -96,14 +96,15 @@ def area_loss(masks: Tensor, areas: Sequence[float]) -> Tensor:
     >>> area_loss(mask, [0.25]), area_loss(mask, [0.5])
     (tensor([0.]), tensor([0.2500]))
     """
-    losses = []
-    for row, area in zip(masks.flatten(1), areas, strict=True):
-        ones = min(max(round(area * len(row)), 1), len(row))
-        edge = row.detach().kthvalue(len(row) - ones + 1).values
-        over, at = row > edge + 1e-5, (row - edge).abs() <= 1e-5
-        one = over + at * ((ones - over.sum()) / at.sum())  # the share of it that should be 1
-        losses.append((one * (1 - row).square() + (1 - one) * row.square()).mean())
-    return torch.stack(losses)
+    rows = masks.flatten(1)
+    pixels = rows.shape[1]
+    counts = [min(max(round(area * pixels), 1), pixels) for area in areas]
+    ranked = zip(rows.detach(), counts, strict=True)
+    edge = torch.stack([row.kthvalue(pixels - count + 1).values for row, count in ranked])[:, None]
+    over, at = rows > edge + 1e-5, (rows - edge).abs() <= 1e-5
+    left = rows.new_tensor(counts)[:, None] - over.sum(dim=1, keepdim=True)
+    one = over + at * (left / at.sum(dim=1, keepdim=True))  # the share of it that should be 1
+    return (one * (1 - rows).square() + (1 - one) * rows.square()).mean(dim=1)
 
 
 @with_gradients

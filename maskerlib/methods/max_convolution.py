@@ -30,8 +30,8 @@ class MaxConvolution:
 
     The maximum at a pixel is over a square of cells, ceil(sigma) + 1 to each side of its own. Beyond the image the outermost
     cells repeat, so that where all values are equal no pixel is above others for lying at the border. The weights are computed
-    once. Of the products of weights and values none is kept: the gradient computes them anew, so
-    that the memory of a pass is that of a few masks.
+    once. Of the products of weights and values the gradient needs the exponentials, which are dearer to compute than to keep: a
+    mask takes one number for each pixel and cell of its square until then.
 
     >>> convolve = MaxConvolution((1, 3), (1, 3), sigma=1.0, like=torch.zeros(1))
     >>> convolve(torch.tensor([[[[0.0, 0.0, 1.0]]]])).round(decimals=2)
@@ -77,17 +77,16 @@ class MaxConvolution:
         """The inverse: (places, N, h, w) -> (N, 1, H, W)."""
         return laid.transpose(0, 1).flatten(1)[:, self._index].view(-1, 1, *self._size)
 
-    def _products(self, padded: Tensor) -> Iterator[tuple[int, int, Tensor, Tensor, Tensor]]:
-        """For one cell of the square after another: its place, c k, c w and exp(c w) at every pixel, (places, N, h, w).
+    def _products(self, padded: Tensor) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+        """For one cell of the square after another: its place, c k, and c w at every pixel, (places, N, h, w).
 
-        The last two tensors are the same ones every time, to be used up before the next are asked for.
+        The last is the same tensor every time, to be used up before the next is asked for.
         """
         places, h, w = self._shape
-        product, power = (padded.new_empty(places, len(padded), h, w) for _ in range(2))
+        product = padded.new_empty(places, len(padded), h, w)
         for i, line in enumerate(self._weights):
             for j, weights in enumerate(line):
-                torch.mul(padded[:, 0, i : i + h, j : j + w], weights, out=product)
-                yield i, j, weights, product, torch.exp(product, out=power)
+                yield i, j, weights, torch.mul(padded[:, 0, i : i + h, j : j + w], weights, out=product)
 
 
 class _SmoothMax(torch.autograd.Function):
@@ -97,22 +96,24 @@ class _SmoothMax(torch.autograd.Function):
     def forward(ctx: Any, padded: Tensor, grid: MaxConvolution) -> Tensor:
         places, h, w = grid._shape
         above, below = (padded.new_zeros(places, len(padded), h, w) for _ in range(2))
-        for _, _, _, product, power in grid._products(padded):
-            below += power
-            above.addcmul_(product, power)
+        powers = []
+        for _, _, _, product in grid._products(padded):
+            powers.append(product.exp())
+            below += powers[-1]
+            above.addcmul_(product, powers[-1])
         mean = above.div_(below)
-        ctx.save_for_backward(padded, mean, below)
+        ctx.save_for_backward(padded, mean, below, *powers)
         ctx.grid = grid
         return grid._pixels(mean / COLDNESS)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        padded, mean, below = ctx.saved_tensors
+        padded, mean, below, *powers = ctx.saved_tensors
         grid = ctx.grid
         _, h, w = grid._shape
         total = torch.zeros_like(padded)
         share, less = grid._laid_out(gradients[0].flatten(1)) / (COLDNESS * below), mean - 1
-        for i, j, weights, product, power in grid._products(padded):
+        for (i, j, weights, product), power in zip(grid._products(padded), powers, strict=True):
             # dm / dw_i = exp(c w_i) (1 + c w_i - c m) / sum, and dw_i / dv_i = k
             slope = product.sub_(less).mul_(power).mul_(share).mul_(weights)
             total[:, 0, i : i + h, j : j + w] += slope.sum(dim=0)

@@ -86,6 +86,12 @@ class TestBlur:
         images = torch.full((1, 3, *shape), 0.3)
         torch.testing.assert_close(blur(200.0)(images, torch.zeros(1)), images)
 
+    def test_mixed_precision_leaves_it_alone(self):
+        images = torch.rand(4, 3, 96, 96).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = blur()(images, torch.zeros(1))
+        assert mixed.dtype == torch.float32 and torch.equal(mixed, blur()(images, torch.zeros(1)))
+
     @pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])
     def test_other_sigmas_are_refused(self, sigma):
         with pytest.raises(ValueError, match=f"sigma={sigma} must be a finite number above 0"):

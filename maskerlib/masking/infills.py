@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torchvision.transforms import functional as TF
 
 from maskerlib.running import checks
+from maskerlib.running.precision import single
 
 __all__ = [
     "INFILLS",
@@ -61,8 +62,9 @@ def blur(sigma: float = 20.0, *, at: int = 224) -> Infill:
         short = min(images.shape[-2:])
         scaled = sigma * short / at
         radius = min(int(3 * scaled + 0.5), short - 1)  # reflection padding reaches at most across the image
-        across = TF.gaussian_blur(images, [2 * radius + 1, 1], [scaled] * 2)  # one axis at a time: far fewer products
-        blurred: Tensor = TF.gaussian_blur(across, [1, 2 * radius + 1], [scaled] * 2)
+        with torch.autocast(images.device.type, enabled=False):  # in bf16 a CPU takes minutes for so long a kernel
+            across = TF.gaussian_blur(single(images), [2 * radius + 1, 1], [scaled] * 2)  # one axis at a time: far fewer products
+            blurred: Tensor = TF.gaussian_blur(across, [1, 2 * radius + 1], [scaled] * 2)
         return blurred
 
     return infill

@@ -15,7 +15,7 @@ from tiny_grid import finish, table_file
 
 from maskerlib.classifiers.scene_resnet import scene_classifier
 from maskerlib.experiments import __main__ as command_line
-from maskerlib.experiments import measuring
+from maskerlib.experiments import figures, measuring
 from maskerlib.experiments import run as parts
 from maskerlib.experiments.choosing import METHODS_TABLE, OPTIONS_TABLE, choose, differing_rows, tried
 from maskerlib.experiments.claims import against_masks
@@ -25,8 +25,9 @@ from maskerlib.experiments.grid import Table, load_table, load_tables, tables_fo
 from maskerlib.experiments.holm import holm_levels
 from maskerlib.experiments.method_figures import cost_figure, photographs_figure
 from maskerlib.experiments.named import cost_of, is_random, kind_of
+from maskerlib.experiments.rankings import FILLS_TABLE, agreement, ranks_figure
 from maskerlib.experiments.results import make_table
-from maskerlib.experiments.settings import ALSO, Setting
+from maskerlib.experiments.settings import ALSO, MEASURED, Setting
 from maskerlib.experiments.tables import Results, read_results
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.real_time import RealTimeConfig
@@ -35,8 +36,8 @@ from maskerlib.methods.registry import METHODS
 from maskerlib.metrics.intervals import t_interval
 from maskerlib.notebooks.runner import project_root
 
-KNOWN = load_tables(tables_folder()) | load_tables(tables_folder() / "planned")
-OPTIONS, METHODS_OF_TABLE = KNOWN[OPTIONS_TABLE], KNOWN[METHODS_TABLE]
+KNOWN = load_tables(tables_folder())
+OPTIONS, METHODS_OF_TABLE, FILLS_OF_TABLE = KNOWN[OPTIONS_TABLE], KNOWN[METHODS_TABLE], KNOWN[FILLS_TABLE]
 
 
 class TestSetting:
@@ -311,6 +312,12 @@ class TestTables:
             chosen = {method: rows[0] for method, rows in tried(OPTIONS).items()}
         assert list(differing_rows(chosen, METHODS_OF_TABLE)) == []
 
+    def test_what_the_fills_are_asked_of_has_the_options_of_the_methods(self):
+        rows = {row.name: row for row in METHODS_OF_TABLE.rows}
+        for row in FILLS_OF_TABLE.rows:
+            same = {name: value for name, value in rows[row.name].parameters.items() if name not in MEASURED}
+            assert row.parameters == same and row.modes == rows[row.name].modes
+
     def test_options_and_results_rest_on_other_scenes(self):
         assert {run.setting.measured_on for run in OPTIONS.runs()} == {"train"}
         for run in METHODS_OF_TABLE.runs():
@@ -320,6 +327,7 @@ class TestTables:
     def test_casm_and_superpixels_are_as_their_configurations_say(self):
         layers = ("stem", "stage1", "stage2", "stage3", "stage4")
         schedule = {"batch_size", "pool_every", "masker_lr", "schedule", "warmup", "steps", "crop_scale", "checkpoint_every"}
+        schedule |= {"precision"}
         for name, published in (
             *((f"CASM: {thinning}", MaskerConfig.casm(thinning, layers)) for thinning in ("F", "L", "FL", "L100")),
             *((f"superpixels: {count}", MaskerConfig.superpixels(count)) for count in (25, 50, 100)),
@@ -343,6 +351,56 @@ def made_up(table: Table, le: dict[str, float]) -> Results:
     means = [(*key, *t_interval(group["value"]), len(group)) for key, group in seeds.groupby(keys, sort=False)]
     summary = pd.DataFrame(means, columns=[*keys, "mean", "low", "high", "seeds"])
     return Results(summary, pd.DataFrame(), seeds, {}, {"table": table.name, "rows": rows_record(table)})
+
+
+def in_order(values: dict[str, list[float]]) -> Results:
+    """Results of a table of gradients that go by letters, and of a reference: {metric: a value each}, in each of three seeds."""
+    names = [*"abcd", "nothing"]
+    seeds = [
+        (name, "FIX", metric, seed, value, "0")
+        for metric, column in values.items()
+        for seed in range(3)
+        for name, value in zip(names, column, strict=True)
+    ]
+    frame = pd.DataFrame(seeds, columns=["setting", "mode", "metric", "seed", "value", "address"])
+    summary = frame.groupby(["setting", "mode", "metric"], sort=False, as_index=False)["value"].mean()
+    summary = summary.rename(columns={"value": "mean"}).assign(low=np.nan, high=np.nan, seeds=3)
+    methods = dict.fromkeys(names, "gradient") | {"nothing": "random"}
+    rows = {name: {"parameters": {"method": method}, "modes": ["FIX"]} for name, method in methods.items()}
+    return Results(summary, pd.DataFrame(), frame, {}, {"rows": rows})
+
+
+class TestRankings:
+    RESULTS = in_order(
+        {
+            "LE": [0.1, 0.2, 0.3, 0.4, 0.9],
+            "PxAP": [0.9, 0.8, 0.7, 0.6, 0.95],
+            "SRG": [0.1, 0.2, 0.3, 0.4, 0.0],
+            "pointing": [0.9, 0.8, 0.6, 0.7, 0.1],
+            "insertion, mean": [0.9, 0.8, 0.6, 0.7, 0.1],
+            "insertion, blur": [0.9, 0.8, 0.7, 0.6, 0.1],
+            "insertion, oracle": [0.6, 0.7, 0.8, 0.9, 0.1],
+            "mean": [0.5] * 5,
+        }
+    )
+
+    def test_kendall_s_tau_by_hand(self):
+        assert agreement(self.RESULTS, "LE", "PxAP")[0] == pytest.approx(1), "lower LE, higher PxAP; no reference counts"
+        assert agreement(self.RESULTS, "LE", "SRG")[0] == pytest.approx(-1)
+        assert agreement(self.RESULTS, "PxAP", "pointing") == pytest.approx((4 / 6,) * 3), "one pair of six differs"
+
+    def test_what_orders_nothing_is_refused(self):
+        with pytest.raises(ValueError, match="mean has no direction"):
+            agreement(self.RESULTS, "LE", "mean")
+        with pytest.raises(KeyError, match="no 'OM' in the table; its metrics are LE"):
+            agreement(self.RESULTS, "LE", "OM")
+
+    def test_the_figure_has_each_method_s_place_under_each_fill(self):
+        (axis,) = ranks_figure(self.RESULTS, ["insertion"]).axes
+        assert [line.get_ydata().tolist() for line in axis.lines] == [[1, 1, 4], [2, 2, 3], [4, 3, 2], [3, 4, 1]]
+        texts = [text.get_text() for text in axis.texts]
+        assert texts[:4] == list("abcd") and texts[4].startswith("τ 0.67") and texts[5].startswith("τ -1.00")
+        assert axis.get_title() == "insertion (higher is better)"
 
 
 class TestAgainstMasks:
@@ -417,7 +475,9 @@ class TestFigures:
         results = made_up(METHODS_OF_TABLE, {})
         record = {**results.record, "notebook": "15_trial"}
         monkeypatch.setattr("maskerlib.experiments.figures.read_results", lambda *_: dataclasses.replace(results, record=record))
-        assert [path.name for path in draw_all(tmp_path, tmp_path, [OPTIONS_TABLE, METHODS_TABLE])] == ["15_trial.png"]
+        monkeypatch.setitem(figures._OTHERWISE, FILLS_TABLE, (cost_figure, "_fills"))
+        drawn = draw_all(tmp_path, tmp_path, [OPTIONS_TABLE, METHODS_TABLE, FILLS_TABLE])
+        assert [path.name for path in drawn] == ["15_trial.png", "15_trial_fills.png"]
 
     def test_photographs_by_methods_in_blocks(self):
         methods = {"a": ("gradient", {}), "b": ("grad-cam", {}), "c": ("centre-box", {"area": 0.25})}
@@ -445,6 +505,7 @@ def test_the_plan_knows_what_a_method_should_take(tmp_path):
     assert again[runs[0].setting.address()] == final
 
 
-def test_every_table_has_another_name_for_each_notebook_but_the_options():
-    notebooks = [table.notebook for name, table in KNOWN.items() if name != OPTIONS_TABLE]
-    assert len(set(notebooks)) == len(notebooks)
+def test_every_table_draws_a_figure_of_another_name():
+    how = {name: figures._OTHERWISE.get(name, (None, "")) for name in KNOWN}
+    names = [f"{KNOWN[name].notebook}{drawn[1]}" for name, drawn in how.items() if drawn is not None]
+    assert len(set(names)) == len(names) == len(KNOWN) - 1, "the options have none"

@@ -15,6 +15,7 @@ Needs the extra `experiments`. Imports the rooms before it.
     tables          reading the tables, or making them anew
     choosing        which of the options that were tried a method is measured with
     method_figures  quality against cost, and methods side by side on photographs
+    rankings        do two metrics put the methods in the same order?
     figures         the figures of the ablations, from their tables alone
     holm            several comparisons decided together
     claims          the study's claims, held against the tables

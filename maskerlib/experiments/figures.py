@@ -17,6 +17,7 @@ from torch import Tensor
 from maskerlib import plots
 from maskerlib.experiments.choosing import METHODS_TABLE, OPTIONS_TABLE
 from maskerlib.experiments.method_figures import cost_figure
+from maskerlib.experiments.rankings import FILLS_TABLE, ranks_figure
 from maskerlib.experiments.tables import Results, read_results
 from maskerlib.metrics.registry import better
 
@@ -110,19 +111,25 @@ def strip_figure(results: Results, images: Tensor, settings: Sequence[str] | Non
     return plots.finish(figure)
 
 
-_OTHERWISE: Mapping[str, Callable[[Results], Figure] | None] = {METHODS_TABLE: cost_figure, OPTIONS_TABLE: None}
+_OTHERWISE: Mapping[str, tuple[Callable[[Results], Figure], str] | None] = {
+    METHODS_TABLE: (cost_figure, ""),
+    FILLS_TABLE: (ranks_figure, "_fills"),
+    OPTIONS_TABLE: None,
+}
 
 
 def draw_all(tables: Path, into: Path, names: Sequence[str]) -> list[Path]:
     """The figure of every table, drawn from the files in `tables`, under the name of its notebook in `into`; the paths.
 
-    It is an `interval_figure`, but of the methods, which have a `maskerlib.experiments.method_figures.cost_figure`; the choice of
-    their options has none.
+    It is an `interval_figure`, but of the methods, which have a `maskerlib.experiments.method_figures.cost_figure`, and of the
+    fills, whose `maskerlib.experiments.rankings.ranks_figure` stands beside it in the same notebook; the choice of options has
+    none.
     """
     written = []
     for name in names:
-        if (draw := _OTHERWISE.get(name, interval_figure)) is not None:
+        if (how := _OTHERWISE.get(name, (interval_figure, ""))) is not None:
+            draw, end = how
             results = read_results(name, tables)
-            written.append(into / f"{results.record['notebook']}.png")
+            written.append(into / f"{results.record['notebook']}{end}.png")
             plots.save_figure(draw(results), written[-1], colours=128)
     return written

@@ -20,13 +20,18 @@ from maskerlib.explain import explain
 from maskerlib.methods.registry import method_named
 from maskerlib.metrics.registry import better
 
-__all__ = ["cost_figure", "photographs_figure"]
+__all__ = ["colour_of", "cost_figure", "photographs_figure"]
 
 _OURS = {"FIX": "tab:blue", "CA": "tab:orange"}
 _KINDS = {"trained": "tab:purple", "per-image mask": "tab:green", "perturbation": "tab:brown", "gradient": "0.55"}
 _APART = 9.5  # points between two names
 
 _Point = tuple[float, float, str, str]  # passes, value, name, colour
+
+
+def colour_of(name: str, method: str) -> str:
+    """The colour of a row in the figures of methods: FIX and CA have their own, all others that of their kind."""
+    return _OURS.get(name) or _KINDS[kind_of(method)]
 
 
 def cost_figure(results: Results, metrics: Sequence[str] = ("LE", "PxAP"), *, level: str = Setting.level) -> Figure:
@@ -56,7 +61,7 @@ def cost_figure(results: Results, metrics: Sequence[str] = ("LE", "PxAP"), *, le
                 axis.axhline(mean, color="0.7", linewidth=0.8, linestyle="--", zorder=0)
                 axis.text(1, mean, label, transform=axis.get_yaxis_transform(), ha="right", va="bottom", fontsize=7, color="0.5")
                 continue
-            colour = _OURS.get(label) or _KINDS[kind_of(row["parameters"].get("method", Setting.method))]
+            colour = colour_of(label, row["parameters"].get("method", Setting.method))
             if np.isfinite([low, high]).all():
                 axis.plot([passes, passes], [low, high], color=colour, linewidth=1.2)
             axis.plot(passes, mean, "o", color=colour, markersize=8 if label in _OURS else 4)

@@ -79,10 +79,13 @@ def columns(asked: Mapping[str, Metric] | None = None) -> dict[str, str]:
 def better(column: str) -> str:
     """Which values of a column are better: "lower", "higher", or "" where it judges nothing or is unknown.
 
-    >>> better("LE"), better("insertion"), better("mean")
-    ('lower', 'higher', '')
+    What stands behind a comma says how a metric was asked, and changes no direction.
+
+    >>> better("LE"), better("insertion"), better("deletion, blur"), better("mean")
+    ('lower', 'higher', 'lower', '')
     """
-    direction = columns({**ON_REQUEST, **METRICS}).get(column)
+    known = columns({**ON_REQUEST, **METRICS})
+    direction = known.get(column, known.get(column.partition(", ")[0]))
     return direction.split()[0] if direction in DIRECTIONS else ""
 
 

@@ -379,7 +379,10 @@ def test_a_trimap_is_refused_until_its_object_is_named(root):
         refused(root, r"a\.png: no background of 0 .*Folder\(root, mask_object=\(1,\)\)", on_corrupt=choice)
     sample = Folder(root, (6, 8), mask_object=(1,))[0]
     assert sample.boxes.tolist() == [[2, 2, 5, 4]] and sample.mask.sum() == 6
-    assert Folder(root, (6, 8), mask_object=[1, 3])[0].boxes.tolist() == [[1, 1, 6, 5]]
+    assert Folder(root, (6, 8), mask_object=[1, 3])[0].boxes.tolist() == [[1, 1, 6, 5]] and sample.ignore is None
+    open_border = Folder(root, (6, 8), mask_object=(1,), mask_ignore=(3,))
+    assert torch.equal(open_border[0].ignore, torch.from_numpy(pixels == 3)) and open_border[0].mask.sum() == 6
+    assert open_border.batch([0, 1]).ignores is not None and not open_border.batch([0, 1]).ignores[1].any()
     refused(root, "no background of 0 among its values 1, 2", mask_ignore=(3,))
     refused(root, r"an empty mask, none of its values is one of mask_object=\(7,\)", mask_object=(7,))
     refused(root, r"mask_object=1: expected a collection of values", mask_object=1)

@@ -9,8 +9,10 @@
     folder              the reader's own labelled images
     photos              photographs without labels
     torchvision_source  a data set of torchvision as a source
+    sets                the data sets of the field, in the layouts that they are published in
     scenes              the embedded data set: objects drawn into photographs
     registry            sources by name
+    obtaining           the data sets of the field on this machine: what is there, and where the rest is to be had
 """
 
 __all__: list[str] = []

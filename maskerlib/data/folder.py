@@ -42,7 +42,7 @@ class Folder(FileSource):
         their boxes and masks, so that a sample whose object lay at the very edge may be left without a box.
     channels: 3 for RGB, 1 for grey, 4 for RGB and opacity.
     mask_object, mask_ignore: the values of the mask files that are object, and those that are neither, for label images
-        and trimaps (see `maskerlib.data.files.masks.read_mask`). Ignored pixels count as background.
+        and trimaps (see `maskerlib.data.files.masks.read_mask`). Ignored pixels are in no mask and in `Sample.ignore`.
     on_corrupt: "raise", or "skip" to leave out images that are unreadable or whose mask is.
     progress: show a bar while the files are checked.
 
@@ -122,7 +122,8 @@ class Folder(FileSource):
         boxes = self._boxes.get(self._key(path))
         if boxes is None:
             boxes = torch.zeros(0, 4) if mask is None else mask_box(mask)
-        return Sample(read_image(path, self.channels), label, boxes, mask, self._key(path))
+        ignore = None if mask_path is None or not self.mask_ignore else read_mask(mask_path, object=self.mask_ignore)
+        return Sample(read_image(path, self.channels), label, boxes, mask, self._key(path), ignore)
 
     def _mask(self, path: Path) -> Tensor:
         return read_mask(path, object=self.mask_object, ignore=self.mask_ignore)

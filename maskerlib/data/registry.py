@@ -20,6 +20,12 @@ SOURCES = Registry(
         "photos",
         "folder",
         "torchvision_source",
+        "sets.imagenet",
+        "sets.imagenet_kaggle",
+        "sets.wsol",
+        "sets.cub",
+        "sets.pets",
+        "sets.voc",
     ],
 )
 """Every data source that can be asked for by name.

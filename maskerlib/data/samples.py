@@ -8,9 +8,10 @@ Images are float32 in [0, 1], RGB unless a source says otherwise. Boxes are x0, 
 half-open: x1 and y1 are the first column and row outside, so that a box is x1 - x0 wide and never one pixel short.
 """
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from maskerlib.data.augment import Crops, apply_crops
 from maskerlib.data.indices import as_indices, as_size, check_index
 from maskerlib.running.checks import check_value, whole
 
-__all__ = ["Batch", "Relabelled", "Sample", "Source", "Subset", "batches", "collate"]
+__all__ = ["Batch", "Relabelled", "Sample", "Source", "Subset", "batches", "check_image", "collate"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Sample:
     boxes: (K, 4) float32, pixels, half-open, K >= 0.
     mask: (H, W) bool, True on the object, or None.
     name: says where it came from, in captions and error messages.
+    ignore: (H, W) bool, True where nobody says whether the object is there, or None: a trimap's border, say.
     """
 
     image: Tensor
@@ -39,6 +41,7 @@ class Sample:
     boxes: Tensor
     mask: Tensor | None
     name: str
+    ignore: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Batch:
     boxes: B tensors (K_i, 4) float32.
     masks: (B, H, W) bool, or None as soon as one sample has none.
     names: B strings.
+    ignores: (B, H, W) bool, True where pixels do not count against the masks, or None where all do.
     """
 
     images: Tensor
@@ -57,6 +61,7 @@ class Batch:
     boxes: tuple[Tensor, ...]
     masks: Tensor | None
     names: tuple[str, ...]
+    ignores: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -69,13 +74,19 @@ class Batch:
             labels=self.labels.to(device),
             boxes=tuple(boxes.to(device) for boxes in self.boxes),
             masks=None if self.masks is None else self.masks.to(device),
+            ignores=None if self.ignores is None else self.ignores.to(device),
         )
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples into a `Batch`. ValueError when there are none, or when their images differ in size."""
+    """Stack samples into a `Batch`.
+
+    Raises ValueError when there are none, when their images differ in size, and for what is no sample: a tuple, an image that is
+    no tensor (C, H, W), a label that is no whole number.
+    """
     if not samples:
         raise ValueError("a batch of 0 samples: expected at least 1; give collate() one sample or more")
+    labels = [_label(sample) for sample in samples]
     first = samples[0].image.shape
     for sample in samples:
         if sample.image.shape != first:
@@ -83,15 +94,44 @@ def collate(samples: Sequence[Sample]) -> Batch:
                 f"{sample.name}: image of shape {tuple(sample.image.shape)} after one of {tuple(first)}: "
                 "give the source one size, or batch images of one size only"
             )
-    labels = [-1 if sample.label is None else sample.label for sample in samples]
     masks = [sample.mask for sample in samples if sample.mask is not None]
+    ignores = [torch.zeros(first[1:], dtype=torch.bool) if sample.ignore is None else sample.ignore for sample in samples]
     return Batch(
         images=torch.stack([sample.image for sample in samples]),
         labels=torch.tensor(labels, dtype=torch.int64),
         boxes=tuple(sample.boxes for sample in samples),
         masks=torch.stack(masks) if len(masks) == len(samples) else None,
         names=tuple(sample.name for sample in samples),
+        ignores=torch.stack(ignores) if any(sample.ignore is not None for sample in samples) else None,
     )
+
+
+_CHANNELS = (1, 3, 4)
+
+
+def check_image(image: Any, name: str) -> None:
+    """Raises ValueError, beginning with the image's name, for what is no tensor (C, H, W), as where the channels come last."""
+    if not isinstance(image, Tensor) or image.dim() != 3:
+        found = f"a tensor {tuple(image.shape)}" if isinstance(image, Tensor) else f"a {type(image).__name__}"
+        raise ValueError(f"{name}: its image is {found}, expected a float tensor (C, H, W) in [0, 1]")
+    if image.shape[0] > max(_CHANNELS) and image.shape[2] in _CHANNELS:
+        mend = "the channels come first, image.permute(2, 0, 1)"
+        raise ValueError(f"{name}: image of shape {tuple(image.shape)}, expected (C, H, W); {mend}")
+
+
+def _label(sample: Any) -> int:
+    """The label of a sample, -1 where it is unknown, once the sample is one."""
+    if not isinstance(sample, Sample):
+        mend = "make it Sample(image, label, torch.zeros(0, 4), None, name), or use torchvision_source for such a data set"
+        raise ValueError(f"an item of the source is a {type(sample).__name__}, expected a maskerlib.data.samples.Sample; {mend}")
+    check_image(sample.image, sample.name)
+    if sample.label is None:
+        return -1
+    try:
+        return operator.index(sample.label)
+    except TypeError:
+        mend = "give the index of its class, or None where it is unknown"
+        raise ValueError(f"{sample.name}: label={sample.label!r} is no whole number; {mend}") from None
 
 
 class Source(Dataset[Sample]):
@@ -132,7 +172,7 @@ class Source(Dataset[Sample]):
         """
         batch = self.batch(indices)
         nowhere = tuple(boxes.new_zeros(0, 4) for boxes in batch.boxes)
-        return replace(batch, images=apply_crops(batch.images, crops), boxes=nowhere, masks=None)
+        return replace(batch, images=apply_crops(batch.images, crops), boxes=nowhere, masks=None, ignores=None)
 
 
 class Subset(Source):

@@ -5,6 +5,8 @@ histograms (`maskerlib.metrics.tally`), so memory does not grow with the number 
 """
 
 import contextlib
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict, Unpack, overload
 
@@ -26,6 +28,7 @@ from maskerlib.methods.asking import (
     to_explain,
     translated,
 )
+from maskerlib.methods.entry import Unsupported
 from maskerlib.methods.saved_maps import Maps, map_reader
 from maskerlib.metrics.entry import Metric
 from maskerlib.metrics.evidence import Evidence
@@ -141,8 +144,12 @@ def evaluate(
         source lacks it the value is NaN and `table.attrs["missing"][column]` gives the reason. A metric of one's own is a
         column as soon as it is made (`maskerlib.metrics.registry.metric`). Those of `metrics` follow the others of their kind.
 
+        A method that has no rule for something the network does (`maskerlib.methods.entry.Unsupported`: LRP, DeepLIFT and guided
+        backpropagation say so) stops no other: there is one UserWarning, its row is NaN, that of each image as well, and
+        `table.attrs["unsupported"][name]` gives the reason.
+
         `table.attrs` holds plain values, ready for JSON: images; images_with, {"label", "boxes", "mask":
-        number of images; PxAP needs all masks, so the last is all or 0}; missing; classifier, {"name",
+        number of images; PxAP needs all masks, so the last is all or 0}; missing; unsupported; classifier, {"name",
         "fingerprint"}; explained, {row: the same of its classifier}; targets; thresholds; pixel_bins; normalise;
         protocol; resize; precision; LE_sweep, {row: LE at each of the thresholds}; and with `metrics`, requested,
         {column: what it rests on (steps, infill, seed, tolerance), and the passes that it costs an image}.
@@ -193,10 +200,17 @@ def evaluate(
             for name, tally in tallies.items():
                 network, key = asked[name], id(asked[name])
                 classes = to_explain(labels[key], logits[key], network, targets)
-                if name in readers:
+                if tally.refused:
+                    maps = torch.zeros_like(batch.images[:, :1])  # none is looked at
+                elif name in readers:
                     maps = check_saliency(readers[name](done, batch.names), batch.images, name)
                 elif name in callables:
-                    maps = ask(name, callables[name], batch.images, classes, network, precision)
+                    try:
+                        maps = ask(name, callables[name], batch.images, classes, network, precision)
+                    except Unsupported as error:
+                        warnings.warn(f"method {name!r} is left out, its row is NaN: {error}", UserWarning, stacklevel=2)
+                        tally.refuse(str(error))
+                        maps = torch.zeros_like(batch.images[:, :1])
                 else:
                     maps = check_saliency(_truth(batch), batch.images, name)
                 heard = translated(classes, network, classifier)
@@ -212,6 +226,7 @@ def evaluate(
                     answers=answers,
                     classes=heard,
                     classifier=classifier,
+                    ignores=batch.ignores,
                     resize=resize,
                     precision=precision,
                 )
@@ -222,11 +237,13 @@ def evaluate(
             bar.update(len(batch))
             report("evaluate", done, len(source))
 
+    unsupported = {name: tally.refused for name, tally in tallies.items() if tally.refused}
     results = [tally.result() for tally in tallies.values()]
     table = pd.DataFrame(results, index=pd.Index(tallies, name="method"), columns=list(columns(further)))
     table.attrs = {
         **next(iter(tallies.values())).describe(),
         "missing": missing_of(tallies),
+        "unsupported": unsupported,
         "classifier": _identity(classifier),
         "explained": {name: _identity(network) for name, network in asked.items()},
         "targets": targets,
@@ -234,7 +251,11 @@ def evaluate(
         "precision": resolve_precision(precision, device),
         "LE_sweep": {name: tally.le_sweep() for name, tally in tallies.items()},
     } | ({"requested": {name: dict(each.rests_on) for name, each in further.items()}} if further else {})
-    return (table, pd.concat(scores).loc[list(asked)]) if per_image else table
+    if not per_image:
+        return table
+    rows = pd.concat(scores).loc[list(asked)]
+    rows.loc[rows.index.isin(list(unsupported), level="method"), rows.columns != "name"] = math.nan
+    return table, rows
 
 
 def _check(methods: Mapping[str, Method | Maps], explained: Mapping[str, Classifier], truth: bool) -> None:

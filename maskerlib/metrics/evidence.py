@@ -34,6 +34,7 @@ class Evidence:
         (B,) int64, the answer that the label gives, -1 where there is none (`maskerlib.methods.asking.posed`).
     classes: (B,) int64, the class to ask `classifier` about, in its own numbering; -1 for one that it does not have.
     classifier: the evaluation classifier, the same for all methods, in eval mode.
+    ignores: (B, H, W) bool, True where pixels do not count against the masks; None where all do.
     resize: how a crop is brought to its input size, one of `maskerlib.metrics.per_image.RESIZES`.
     precision: in which it runs, see `maskerlib.running.precision.autocast`.
 
@@ -48,6 +49,7 @@ class Evidence:
     answers: Tensor
     classes: Tensor
     classifier: Classifier
+    ignores: Tensor | None = None
     resize: str = "antialias"
     precision: str = "fp32"
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from maskerlib.metrics.curves import BoxCurve, PixelCurve
@@ -31,6 +32,7 @@ class Tally:
         asked: Mapping[str, Metric] | None = None,
     ) -> None:
         self.asked = dict(asked or {})
+        self.refused = ""
         self.boxes = BoxCurve(thresholds, normalise=normalise, protocol=protocol)
         self.pixels = PixelCurve(normalise=normalise)
         self.images = 0
@@ -49,11 +51,17 @@ class Tally:
         """{name: metric} of all that give a number an image, those on request last."""
         return METRICS | self.asked
 
+    def refuse(self, reason: str) -> None:
+        """The method does not suit the classifier: every value is NaN, and images are only counted from here on."""
+        self.refused = reason
+
     def update(self, seen: Evidence) -> dict[str, Tensor]:
         """Add a batch. Returns its values image by image, {column: (B,) float64 on the CPU}, NaN if unknown."""
         self.images += len(seen)
         for need, which in seen.has.items():
             self.has[need] += int(which.sum())
+        if self.refused:
+            return {name: torch.full((len(seen),), math.nan, dtype=torch.float64) for name in self.metrics}
         values = {}
         for name, metric in self.metrics.items():
             value = values[name] = metric(seen)
@@ -64,7 +72,7 @@ class Tally:
                 self.square[name] += float(value.square().nansum())
         self.boxes.update(seen.maps, seen.boxes)
         if seen.masks is not None:
-            self.pixels.update(seen.maps, seen.masks)
+            self.pixels.update(seen.maps, seen.masks, seen.ignores)
         return values
 
     @property
@@ -73,7 +81,9 @@ class Tally:
         return self.has["mask"] == self.images
 
     def result(self) -> dict[str, float]:
-        """The values of the row; NaN where `missing` gives the reason."""
+        """The values of the row; NaN where `missing` gives the reason, and everywhere for a method that was refused."""
+        if self.refused:
+            return dict.fromkeys(columns(self.asked), math.nan)
         missing = self.missing()
         values = {name: total / max(self.count[name], 1) for name, total in self.total.items()}
         for name, metric in self.metrics.items():
@@ -88,8 +98,8 @@ class Tally:
         return {name: math.nan if name in missing else values[name] for name in columns(self.asked)}
 
     def le_sweep(self) -> list[float]:
-        """LE at each threshold of the grid; empty without boxes."""
-        return self.boxes.localisation_error().tolist() if self.boxes.images else []
+        """LE at each threshold of the grid; empty without boxes, and for a method that was refused."""
+        return self.boxes.localisation_error().tolist() if self.boxes.images and not self.refused else []
 
     def describe(self) -> dict[str, object]:
         """What the values rest on: numbers of images, reasons for NaN, thresholds, normalisation, protocol."""
@@ -108,8 +118,10 @@ class Tally:
         }
 
     def missing(self) -> dict[str, str]:
-        """{column: reason}, for the columns that the source cannot give."""
+        """{column: reason}, for the columns that the source cannot give; of a method that was refused nothing is known."""
         reasons: dict[str, str] = {}
+        if self.refused:
+            return reasons
         for name, metric in self.metrics.items():
             if reason := self._reason(metric):
                 reasons |= dict.fromkeys(metric.columns, reason)
@@ -138,8 +150,11 @@ class Tally:
 
 
 def missing_of(tallies: Mapping[str, Tally]) -> dict[str, str]:
-    """{column: reason}, for the columns that some row lacks; the rows are named where it is not the same for all of them."""
-    missing = {name: tally.missing() for name, tally in tallies.items()}
+    """{column: reason}, for the columns that some row lacks; the rows are named where it is not the same for all of them.
+
+    Methods that were refused have no say: what they lack is no fault of the images.
+    """
+    missing = {name: tally.missing() for name, tally in tallies.items() if not tally.refused}
     found: dict[str, str] = {}
     for column in columns(next(iter(tallies.values())).asked):
         reasons = {name: own[column] for name, own in missing.items() if column in own}

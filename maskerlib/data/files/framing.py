@@ -1,6 +1,7 @@
 """The resize that carries boxes and masks along: the whole of an image fitted to a size, or a window cut out of it."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ def fit(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Scale an image until it just covers `size`, crop the centre, and take its boxes and mask along.
 
-    image: (C, H, W) in [0, 1]; size: pixels per side, or (height, width); boxes: (K, 4); mask: (H, W) bool.
+    image: (C, H, W) in [0, 1]; size: pixels per side, or (height, width); boxes: (K, 4); mask: (H, W) bool, or several (N, H, W).
     Returns the three at the new size. Scaling is bilinear and antialiased; of an image that is much longer than wide only
     the part that the crop shows is scaled. Boxes are clipped to the crop, and dropped when nothing of them is left in it.
     (Ground-truth areas must be those inside the crop; the released code of the paper takes them before it.)
@@ -34,7 +35,7 @@ def fit(
         return _scaled_part(planes, scaled, corner, (height, width)).clamp(0, 1).contiguous()
 
     moved = _moved(boxes, image, scaled, corner, (height, width))
-    return cover(image), moved, None if mask is None else cover(mask[None].float())[0] >= 0.5
+    return cover(image), moved, _resized(mask, cover)
 
 
 def cut(
@@ -63,15 +64,23 @@ def cut(
     if boxes is not None:
         boxes = boxes - boxes.new_tensor([x0, y0, x0, y0])
     boxes = _moved(boxes, part, (height, width), (0, 0), (height, width))
-    image, mask = resize(part), None if mask is None else resize(mask[None, y0:y1, x0:x1].float())[0] >= 0.5
-    return mirror(image, boxes, mask) if flip else (image, boxes, mask)
+    mask = _resized(None if mask is None else mask[..., y0:y1, x0:x1], resize)
+    return mirror(resize(part), boxes, mask) if flip else (resize(part), boxes, mask)
 
 
 def mirror(image: Tensor, boxes: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Image (C, H, W), boxes (K, 4) and mask (H, W) or None with left and right exchanged."""
+    """Image (C, H, W), boxes (K, 4) and mask (H, W), masks (N, H, W) or None, with left and right exchanged."""
     turned = boxes.clone()
     turned[:, 0], turned[:, 2] = image.shape[2] - boxes[:, 2], image.shape[2] - boxes[:, 0]
     return image.flip(-1), turned, None if mask is None else mask.flip(-1)
+
+
+def _resized(mask: Tensor | None, resize: Callable[[Tensor], Tensor]) -> Tensor | None:
+    """A mask (H, W), or several (N, H, W), True where `resize` of it leaves at least one half."""
+    if mask is None:
+        return None
+    planes = resize(mask.reshape(-1, *mask.shape[-2:]).float()) >= 0.5
+    return planes.reshape(*mask.shape[:-2], *planes.shape[-2:])
 
 
 def _moved(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from maskerlib.data.augment import Crops
@@ -38,15 +39,26 @@ class FileSource(Source):
     def _crop(self, sample: Sample, crops: Crops, at: int) -> Sample:
         flip = bool(crops.flip[at])
         window = crops.window(at, *sample.image.shape[1:])
+        regions = _regions(sample)
         if window is None:
-            fitted = _fitted(sample, self.size)
-            parts = fitted.image, fitted.boxes, fitted.mask
-            parts = mirror(*parts) if flip else parts
-        else:
-            parts = cut(sample.image, window, self.size, flip=flip, boxes=sample.boxes, mask=sample.mask)
-        return replace(sample, image=parts[0], boxes=parts[1], mask=parts[2])
+            parts = fit(sample.image, self.size, boxes=sample.boxes, mask=regions)
+            return _with(sample, *(mirror(*parts) if flip else parts))
+        return _with(sample, *cut(sample.image, window, self.size, flip=flip, boxes=sample.boxes, mask=regions))
 
 
 def _fitted(sample: Sample, size: tuple[int, int]) -> Sample:
-    image, boxes, mask = fit(sample.image, size, boxes=sample.boxes, mask=sample.mask)
-    return replace(sample, image=image, boxes=boxes, mask=mask)
+    return _with(sample, *fit(sample.image, size, boxes=sample.boxes, mask=_regions(sample)))
+
+
+def _regions(sample: Sample) -> Tensor | None:
+    """The object, and what to ignore where that is known, (1 or 2, H, W) bool; None without a mask."""
+    if sample.mask is None:
+        return None
+    return torch.stack([sample.mask] if sample.ignore is None else [sample.mask, sample.ignore])
+
+
+def _with(sample: Sample, image: Tensor, boxes: Tensor, regions: Tensor | None) -> Sample:
+    """The sample in another frame."""
+    mask = None if regions is None else regions[0]
+    ignore = None if regions is None or sample.ignore is None else regions[1]
+    return replace(sample, image=image, boxes=boxes, mask=mask, ignore=ignore)

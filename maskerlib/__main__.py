@@ -1,9 +1,12 @@
-"""The command line: photographs explained.
+"""The command line: photographs explained, and the data sets of the field looked at.
 
 maskerlib explain my.jpg                                  the mask of a photo, and what the classifier says of both its sides
 maskerlib explain holidays/ --output maps/                every photo of a folder
 maskerlib explain my.jpg --classifier torchvision:resnet50 --weights DEFAULT --method grad-cam --target tabby
+maskerlib explain my.jpg --method rise --option masks 500 --option centred True          options of the method
 maskerlib explain --list                                  methods with what they cost, classifiers, data sources
+maskerlib data                                            the data sets of the field, their terms, and where they are to be had
+maskerlib data pets --root data/                          what a folder holds of one; --download gets it first
 
 `python -m maskerlib` is the same. Modules are imported after the arguments are read, so that --help and a mistake are answered
 at once.
@@ -13,7 +16,7 @@ import argparse
 import math
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from unicodedata import category
@@ -34,8 +37,13 @@ _FOLDER = "explained"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns 0, 1 where a photo was skipped or an explanation failed, 2 for bad arguments, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    """Returns 0; 1 for a skipped photo, a failed explanation or missing data; 2 for bad arguments, 130 after Ctrl-C."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["data"]:
+        from maskerlib.data.__main__ import main as data
+
+        return data(given[1:])
+    options = _parser().parse_args(given)
     done: list[str] = []
     skipped: list[str] = []
     try:
@@ -104,9 +112,10 @@ class _Job:
         from maskerlib.classifiers.registry import classifier_named
         from maskerlib.explain import find_photos
         from maskerlib.methods.asking import explained_by
-        from maskerlib.methods.registry import method_named
+        from maskerlib.methods.registry import method_named, read_options
 
         self.options = options
+        given = read_options(options.method, options.option)
         self.photos, self.left_out = find_photos(options.photos or ["chelsea"])
         self.outputs = _outputs(options, self.photos)
         device = _device(options.device)
@@ -118,7 +127,8 @@ class _Job:
         terminal = sys.stderr.isatty()
         self.bar = terminal and len(self.photos) > 1
         show = terminal and not self.bar
-        self.method = method_named(options.method, self.classifier, seed=options.seed, progress=show)
+        self.method = method_named(options.method, self.classifier, seed=options.seed, progress=show, **given)
+        self.named = f"method {options.method}{_in_brackets(given)}"
         asked = explained_by(self.method, self.classifier)
         check_classifier(asked)
         self.target = int(options.target) if options.target and options.target.isdecimal() else options.target
@@ -148,13 +158,19 @@ class _Job:
                     raise
                 raise MemoryError(f"{item}: there is too little memory to explain it; give a smaller --size") from None
             seen = "x".join(map(str, found.size))
-            footer = f"classifier {self.classifier.name} at {seen} pixels, method {self.options.method}"
+            footer = f"classifier {self.classifier.name} at {seen} pixels, {self.named}"
             save_figure(explanation_picture(found, footer), path)
             if self.options.npy:
                 with atomic_path(path.with_suffix(".npy")) as partial:
                     np.save(partial, found.saliency[0].numpy())
             numbers = f"{found.whole:.1%} whole, {found.kept:.1%} masked-in, {found.left:.1%} masked-out"
             yield _shown(f"{path}: {found.class_name} {numbers}"), True
+
+
+def _in_brackets(options: Mapping[str, object]) -> str:
+    from maskerlib.running.checks import shown
+
+    return f" ({', '.join(f'{name}={shown(value)}' for name, value in options.items())})" if options else ""
 
 
 def _outputs(options: argparse.Namespace, photos: Sequence[str | Path]) -> list[Path]:
@@ -251,6 +267,8 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--classifier", default="efficientnet-lite0", help="which one; see --list (%(default)s)")
     explain.add_argument("--weights", help="path of a state dict, or the name of a weight set to download")
     explain.add_argument("--method", default="optimise", help="how the map is made; see --list (%(default)s)")
+    chosen = "an option of the method, such as `--option steps 200`; a name that it does not have is answered with all it has"
+    explain.add_argument("--option", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=chosen)
     explain.add_argument("--target", help="class to explain, by number or name (the predicted one)")
     explain.add_argument("--size", type=_positive, help="pixels per side that the classifier sees (its own)")
     explain.add_argument("--layers", help="layers to read, with commas between them (those of the classifier)")
@@ -260,6 +278,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--npy", action="store_true", help="write the map as well, (H, W) float32 in [0, 1]")
     explain.add_argument("--seed", type=int, default=0, help="of whatever is drawn at random (%(default)s)")
     explain.add_argument("--list", action="store_true", help="list methods, classifiers and data sources, and do nothing")
+    commands.add_parser("data", help="look at a data set of the field, or get it", add_help=False)  # maskerlib.data.__main__
     return parser
 
 

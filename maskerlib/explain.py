@@ -25,6 +25,7 @@ from maskerlib.data.files.framing import fit
 from maskerlib.data.files.images import read_image
 from maskerlib.data.files.listing import is_image_name
 from maskerlib.data.photos import PHOTOGRAPHS, Photos
+from maskerlib.data.samples import check_image
 from maskerlib.masking.masks import area, masked_in, masked_out
 from maskerlib.methods.asking import ask, explained_by
 
@@ -170,9 +171,11 @@ def explain(
         checked: the classifier was looked at before (`maskerlib.classifiers.doors.check_classifier`), which takes longer than
             many a map.
 
-    Raises ValueError as `maskerlib.classifiers.doors` does for images, targets and classifiers, and as
+    Raises ValueError for a photo that is no tensor or has its channels last, as `maskerlib.classifiers.doors` does for images,
+    targets and classifiers, and as
     `maskerlib.methods.asking.ask` for what methods return.
     """
+    check_image(photo, "photo")
     classifier = explained_by(method, classifier)
     image = fit(photo, classifier.input_size if size is None else size)[0]
     images = check_images(image[None], classifier).to(classifier.mean.device)

@@ -26,6 +26,7 @@ class TestImages:
             ((255 * IMAGES).byte(), r"images: torch.uint8"),
             (IMAGES.numpy(), "images: ndarray"),
             (IMAGES[:, :1], "images have 1 channels, tiny takes 3"),
+            (IMAGES.permute(0, 2, 3, 1), r"expected \(B, 3, H, W\); the channels come first, images.permute\(0, 3, 1, 2\)$"),
             (IMAGES * 255, r"second has values from .* expected \[0, 1\]; divide bytes by 255"),
             ((IMAGES - 0.5) / 0.25, "second has values from -.*, expected .*; give it before its normalisation"),
             (IMAGES / 0, "second holds NaN or infinity"),

@@ -6,6 +6,7 @@ import math
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 import torch
@@ -22,8 +23,10 @@ from maskerlib.masker.trained import Trained
 from maskerlib.methods.asking import ask
 from maskerlib.methods.captum_method import captum_method
 from maskerlib.methods.centre_box import centre_box
+from maskerlib.methods.entry import Unsupported
 from maskerlib.methods.grad_cam import grad_cam
 from maskerlib.methods.random_map import random_map
+from maskerlib.methods.registry import method_named
 from maskerlib.metrics.boxes import predicted_boxes
 from maskerlib.metrics.curves import BoxCurve
 from maskerlib.metrics.evaluation import check_saliency, evaluate
@@ -211,6 +214,70 @@ def test_what_is_missing_is_nan_with_a_reason(source, missing):
     table = evaluate({"bright": bright}, source, classifier(), batch_size=2)
     assert set(table.columns[table.isna().all()]) & STUDY == missing
     assert set(table.attrs["missing"]) & STUDY == missing and all(table.attrs["missing"].values())
+
+
+class TestUnsupported:
+    """A method that has no rule for the network; `since`: from its second batch on."""
+
+    @staticmethod
+    def ruleless(since: int = 0):
+        calls = []
+
+        def method(images: Tensor, targets: Tensor, network: Classifier) -> Tensor:
+            calls.append(len(images))
+            if len(calls) > since:
+                raise Unsupported(f"no rule for Dropout in {network.name}; ask Grad-CAM")
+            return bright(images, targets, network)
+
+        return method, calls
+
+    @pytest.mark.parametrize("since", [0, 1])
+    def test_its_row_is_empty_and_every_other_is_as_it_was(self, since):
+        method, calls = self.ruleless(since)
+        with pytest.warns(UserWarning, match="^method 'ruleless' is left out, its row is NaN: no rule for Dropout") as warned:
+            table, rows = evaluate(
+                {"bright": bright, "ruleless": method, "random": random_map()}, Squares(7), classifier(), batch_size=3,
+                per_image=True, truth=True,
+            )
+        assert len(warned) == 1 and warned[0].filename == __file__ and len(calls) == since + 1
+        assert list(table.index) == ["bright", "ruleless", "random", "truth"] and table.loc["ruleless"].isna().all()
+        plain, others = evaluate(
+            {"bright": bright, "random": random_map()}, Squares(7), classifier(), batch_size=3, per_image=True, truth=True
+        )
+        pd.testing.assert_frame_equal(table.drop("ruleless"), plain)
+        pd.testing.assert_frame_equal(rows.drop("ruleless", level="method"), others)
+        own = rows.loc["ruleless"]
+        assert own.index.tolist() == list(range(7)) and own["name"].tolist() == others.loc["bright", "name"].tolist()
+        assert own.drop(columns="name").isna().all(axis=None)
+        attrs = json.loads(json.dumps(table.attrs))
+        assert attrs["unsupported"] == {"ruleless": "no rule for Dropout in brightest; ask Grad-CAM"}
+        assert plain.attrs["unsupported"] == {} and attrs["missing"] == {} == plain.attrs["missing"]
+        assert attrs["LE_sweep"].pop("ruleless") == [] and attrs["LE_sweep"] == plain.attrs["LE_sweep"]
+
+    def test_what_the_images_lack_is_said_of_the_others(self):
+        with pytest.warns(UserWarning, match="no rule"):
+            table = evaluate({"ruleless": self.ruleless()[0], "bright": bright}, Squares(4, boxes=False), classifier())
+        assert table.attrs["missing"]["LE"] == "no image has a ground-truth box"
+
+    def test_alone_it_is_a_row_as_well(self):
+        with pytest.warns(UserWarning, match="no rule"):
+            table = evaluate({"ruleless": self.ruleless()[0]}, Squares(4), classifier())
+        assert table.loc["ruleless"].isna().all() and table.attrs["images_with"] == {"label": 4, "boxes": 4, "mask": 4}
+
+    def test_one_of_the_registry_that_does_not_suit(self):
+        network = classifier()
+        network.network.stem = nn.Sequential(network.network.stem, nn.SiLU())
+        methods = {name: method_named(name, network) for name in ("guided-backprop", "gradient")}
+        with pytest.warns(UserWarning, match="method 'guided-backprop' is left out"):
+            table = evaluate(methods, Squares(4), network)
+        assert table["SM"].isna().tolist() == [True, False] and list(table.attrs["unsupported"]) == ["guided-backprop"]
+
+    def test_any_other_error_still_stops(self):
+        def broken(images: Tensor, targets: Tensor, network: Classifier) -> Tensor:
+            raise ValueError("a slip")
+
+        with pytest.raises(ValueError, match="a slip"):
+            evaluate({"broken": broken, "bright": bright}, Squares(4), classifier())
 
 
 def test_images_without_a_box_are_left_out_of_the_box_metrics_only():

@@ -19,6 +19,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from papermill import inspect_notebook
 from PIL import Image
 from tiny import Squares, tiny_classifier
 from tiny_grid import finish, table_file
@@ -188,11 +189,15 @@ class TestCell:
         defaults = {field.name: field.default for field in dataclasses.fields(Setting)}
         assert {name: parameter.default for name, parameter in cell.items()} == defaults | dict.fromkeys(BESIDE, "")
 
+    def test_papermill_knows_them_all(self):
+        """Of a parameter that it does not find in the cell its command line says that it is unknown."""
+        assert list(inspect_notebook(ROOT / NOTEBOOK)) == list(read_parameters(ROOT / NOTEBOOK))
+
     def test_a_cell_that_fell_behind_is_mended_and_keeps_its_comments(self):
         right = json.loads((ROOT / NOTEBOOK).read_text(encoding="utf-8"))
         (source,) = ["".join(cell["source"]) for cell in right["cells"] if "parameters" in cell["metadata"].get("tags", [])]
         lines = [line for line in source.splitlines() if not line.startswith("width")]
-        stale = "\n".join(["gone: int = 3", *lines]).replace("tv: float = 0.002", "tv: int = 5").replace("list | None", "list")
+        stale = "\n".join(["gone: int = 3", *lines]).replace("tv: float = 0.002", "tv: int = 5").replace("list|None", "list")
         assert parameters_cell(stale) == source == parameters_cell(source)
         assert "# None: 10 for FIX, 15 for CA" in source and "\n\nmode: str" in source
 

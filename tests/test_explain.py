@@ -105,6 +105,19 @@ class TestExplain:
         assert figure.axes[0].images[0].get_array().shape == (60, 60, 3)
 
 
+@pytest.mark.parametrize(
+    ("photo", "message"),
+    [
+        (torch.rand(40, 30, 3), r"^photo: image of shape \(40, 30, 3\), expected \(C, H, W\); .*image.permute\(2, 0, 1\)$"),
+        (np.zeros((40, 30, 3)), "^photo: its image is a ndarray, expected a float tensor"),
+        (torch.rand(1, 3, 40, 30), r"^photo: its image is a tensor \(1, 3, 40, 30\), expected"),
+    ],
+)
+def test_a_photo_of_another_layout_is_named_with_the_mend(photo, message):
+    with pytest.raises(ValueError, match=message):
+        explain(photo, tiny_classifier(), half)
+
+
 def surely(classifier):
     """The same network with a softmax behind it, as many are saved."""
     network = nn.Sequential(classifier.network, nn.Softmax(dim=1))
@@ -164,6 +177,17 @@ class TestCommand:
             (["nowhere.png"], "nowhere.png: no such image or folder"),
             (["PHOTO", "--method", "lemon"], "no method 'lemon'"),
             (["PHOTO", "--method", "masker:nowhere"], "nowhere"),
+            (["PHOTO", "--method", "rise", "--option", "mask", "9"], "no option 'mask'; its options are batch_size, cells"),
+            (["PHOTO", "--method", "rise", "--option", "seed", "9"], "method 'rise' has no option 'seed'; its options are "),
+            (["PHOTO", "--method", "lemon", "--option", "masks", "9"], "no method 'lemon'"),
+            (["PHOTO", "--method", "rise", "--option", "masks", "many"], "masks takes int; give a whole number such as 3"),
+            (["PHOTO", "--method", "rise", "--option", "centred", "yes"], "centred takes bool; give True or False"),
+            (["PHOTO", "--method", "rise", "--option", "masks", "0"], "masks=0 must be a whole number of 1 or more"),
+            (["PHOTO", "--method", "rise", "--option", "masks", "9", "--option", "masks", "8"], "given twice, as 9 and '8'"),
+            (["PHOTO", "--method", "deep-lift", "--option", "baseline", "0.5"], "takes Tensor or None; give it from Python"),
+            (["PHOTO", "--method", "grad-cam", "--option", "infill", "blur"], "no option 'infill'; its options are layer"),
+            (["PHOTO", "--option", "infill", "snow"], "infill='snow' is unknown; choose mean, blur"),
+            (["PHOTO", "--option", "steps", "0"], "steps=0 must be a whole number of 1 or more"),
             (["PHOTO", "--target", "purple"], "'purple' is no class of tiny"),
             (["PHOTO", "--target", "9"], "target 9 is no class of tiny"),
             (["PHOTO", "--device", "abacus"], "abacus"),
@@ -295,6 +319,34 @@ class TestCommand:
         assert command.main([*arguments, "--force"]) == 2
         said = capsys.readouterr().err.splitlines()[-1]
         assert said.startswith("error: sure returns probabilities")
+
+    @pytest.mark.parametrize(
+        ("method", "texts", "options"),
+        [
+            ("rise", ["masks", "20", "centred", "true", "keep", "0.25"], {"masks": 20, "centred": True, "keep": 0.25}),
+            ("optimise", ["steps", "2", "infill", "blur", "grid", "(4, 6)"], {"steps": 2, "infill": "blur", "grid": (4, 6)}),
+            ("optimise", ["steps", "2", "objective", '{"tv": 0.1}'], {"steps": 2, "objective": {"tv": 0.1}}),
+            ("extremal", ["area", "[0.1, 0.3]", "steps", "2"], {"area": [0.1, 0.3], "steps": 2}),
+            ("meaningful-perturbation", ["steps", "2", "start", "-1.5"], {"steps": 2, "start": -1.5}),
+            ("fido-sdr", ["steps", "2", "samples", "2"], {"steps": 2, "samples": 2}),
+            ("grad-cam", ["layer", "stem"], {"layer": "stem"}),
+            ("centre-box", ["area", "1"], {"area": 1.0}),
+        ],
+    )
+    def test_options_of_the_method_are_read_as_their_types_and_said_in_the_picture(
+        self, method, texts, options, photos, tmp_path, monkeypatch
+    ):
+        drawn = []
+        draw = explanation_picture
+        monkeypatch.setattr("maskerlib.explain.explanation_picture", lambda *given: drawn.append(given[1]) or draw(*given))
+        to = tmp_path / "map.png"
+        given = [word for pair in zip(texts[::2], texts[1::2], strict=True) for word in ("--option", *pair)]
+        assert command.main(["explain", str(photos / "a.png"), "--method", method, *given, "--output", str(to), "--npy"]) == 0
+        photo = read_photo(photos / "a.png")
+        found = explain(photo, tiny_classifier(), method_named(method, tiny_classifier(), **options))
+        assert np.array_equal(np.load(to.with_suffix(".npy")), found.saliency[0].numpy())
+        said = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        assert drawn == [f"classifier tiny at {SIZE}x{SIZE} pixels, method {method} ({said})"]
 
     def test_random_weights_are_said_to_know_nothing(self, photos, tmp_path, capsys, monkeypatch):
         for name, warns in (("resnet50 (random weights)", True), ("resnet50 (mine.pth)", False)):

@@ -17,9 +17,11 @@ from maskerlib.classifiers.scene_resnet import scene_classifier
 from maskerlib.course import explorer_pictures as pictures
 from maskerlib.course.explorers import Explorer, layer_explorer, mask_explorer, threshold_explorer
 from maskerlib.data.scenes.source import Scenes
+from maskerlib.explain import explain
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.network import masker_for
 from maskerlib.masker.trained import Trained
+from maskerlib.methods.registry import METHODS, method_named
 
 SQUARES = Squares(4).batch(range(4))
 
@@ -58,6 +60,46 @@ def test_a_larger_weight_on_size_gives_a_smaller_mask():
 def test_a_mask_that_nothing_is_asked_of_is_refused():
     with pytest.raises(ValueError, match="weight_in and weight_out are both 0"):
         pictures.mask_picture(tiny_classifier(), SQUARES.images[0], weight_in=0, weight_out=0)
+
+
+@pytest.mark.parametrize("name", ["grad-cam", "rise", "fido"])
+def test_the_mask_picture_of_any_method_is_its_map_and_what_that_keeps_and_leaves(name):
+    classifier, image = tiny_classifier(), SQUARES.images[1]
+    options = METHODS[name].moderate | ({"grid": 7} if name == "fido" else {})
+    found = explain(image, classifier, method_named(name, classifier, seed=2, **options), size=(SIZE, SIZE))
+    figure = pictures.mask_picture(classifier, image, method=name, grid=7, seed=2, weight_in=0, weight_out=0)
+    what = "mask" if name == "fido" else "map"
+    assert titles(figure) == [
+        f"{found.class_name} {found.whole:.2f}",
+        f"{what}, {100 * found.saliency.mean():.0f} % of the image",
+        f"masked-in {found.kept:.2f}",
+        f"masked-out {found.left:.2f}",
+    ]
+
+
+def test_the_grid_of_a_method_is_its_own_unless_it_is_given(monkeypatch):
+    given = []
+    made = pictures.method_named
+    monkeypatch.setattr(pictures, "method_named", lambda *args, **options: given.append(options) or made(*args, **options))
+    for grid in (None, 4):
+        pictures.mask_picture(tiny_classifier(), SQUARES.images[0], method="fido", grid=grid)
+    assert [options["grid"] for options in given] == [METHODS["fido"].moderate["grid"], 4]
+    assert all("objective" not in options for options in given)
+
+
+def test_every_method_that_needs_no_training_answers_while_one_waits():
+    names = pictures.affordable((224, 224))
+    assert names[0] == "optimise" and names == [name for name in METHODS if ":" not in name]
+    assert set(pictures.affordable((224, 224), passes=10)) == {
+        *("gradient", "input-x-gradient", "guided-backprop", "deep-lift", "lrp", "grad-cam", "grad-cam-plus-plus", "layer-cam"),
+        *("centre-box", "random"),
+    }
+
+
+def test_what_concerns_a_method_is_what_it_has():
+    assert pictures.mask_controls("optimise") == {"weight_in", "weight_out", "size_in", "size_out", "tv", "grid"}
+    assert pictures.mask_controls("meaningful-perturbation") == pictures.mask_controls("extremal") == {"grid"}
+    assert pictures.mask_controls("lime") == set()
 
 
 # Two parts above one half: four pixels in the corner, of which three are the object's, and one apart.
@@ -159,12 +201,42 @@ def test_the_mask_explorer_refuses_politely_and_recovers():
     picture_of(explorer)
 
 
+def test_what_does_not_concern_the_method_is_disabled():
+    explorer = mask_explorer(tiny_classifier(), SQUARES.images[:2], ["a", "b"], steps=1)
+    method = explorer.controls["method"]
+
+    def enabled() -> set[str]:
+        return {name for name, control in explorer.controls.items() if not control.disabled} - {"photo", "method"}
+
+    assert method.value == "optimise" and "masker:FOLDER" not in method.options
+    assert enabled() == pictures.mask_controls("optimise")
+    seen = [explorer.image.value]
+    for name in ("grad-cam", "fido", "optimise"):
+        method.value = name
+        assert enabled() == pictures.mask_controls(name)
+        picture_of(explorer)
+        seen.append(explorer.image.value)
+    assert seen[0] == seen[3] and len(set(seen)) == 3
+
+
+def test_a_method_that_has_no_rule_for_the_network_says_so_and_another_goes_on():
+    network = tiny_classifier()
+    network.network.stem[2] = torch.nn.SiLU()  # guided backpropagation needs ReLUs
+    network.network.stage[2] = torch.nn.SiLU()
+    explorer = mask_explorer(network, SQUARES.images[:1], ["a"], steps=1)
+    explorer.controls["method"].value = "guided-backprop"
+    assert "ReLU" in explorer.message.value
+    explorer.controls["method"].value = "gradient"
+    picture_of(explorer)
+
+
 def test_the_mask_explorer_hands_on_each_weight(monkeypatch):
     calls = []
     monkeypatch.setattr(
         "maskerlib.course.explorers.mask_picture", lambda c, image, **options: calls.append(options) or plt.figure()
     )
     explorer = mask_explorer(tiny_classifier(), SQUARES.images[:2], ["a", "b"], steps=2, seed=3)
+    assert calls[-1]["method"] == "optimise"
     for name, value in (("weight_in", 0.5), ("weight_out", 1.5), ("size_in", 2.0), ("size_out", 8.0), ("tv", 0.1), ("grid", 7)):
         explorer.controls[name].value = value
         assert calls[-1][name] == value

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.scene_resnet import scene_resnet
-from maskerlib.methods.attributions import Unsupported
+from maskerlib.methods.entry import Unsupported
 from maskerlib.methods.input_x_gradient import input_x_gradient
 from maskerlib.methods.lrp import lrp, lrp_copy
 

@@ -15,7 +15,7 @@ from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.training import train_masker
 from maskerlib.methods.asking import explained_by
 from maskerlib.methods.entry import KINDS, MethodEntry
-from maskerlib.methods.registry import METHODS, method_named
+from maskerlib.methods.registry import METHODS, method_named, method_options
 from maskerlib.metrics.evaluation import evaluate
 
 COUNT = 3
@@ -153,6 +153,14 @@ def test_it_is_drawn(method, classifier, images):
 def test_it_costs_what_it_says(entry, quick):
     """For each image of a batch; what is looked at once, such as the images that check a classifier, is no part of it."""
     assert per_image_cost(quick) == entry.cost((SIZE, SIZE), **entry.quick)
+
+
+def test_its_moderate_options_are_options_and_cost_some_hundred_passes(entry):
+    assert entry.moderate.keys() <= method_options(entry.name).keys()
+    if ":" not in entry.name:
+        method_named(entry.name, tiny_classifier(), **entry.moderate)
+        forward, backward = entry.cost((224, 224), **entry.moderate)
+        assert forward + 2 * backward <= 400
 
 
 def per_image_cost(quick: Callable[..., Method]) -> tuple[float, float]:

@@ -9,13 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Optional
 
 import nbformat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
+from maskerlib.masking.objectives import Objective
 from maskerlib.notebooks.parameters import Parameter, check_parameters, parse_parameters, read_as, read_parameters
 from maskerlib.notebooks.runner import NotebookError, main, project_root, run_notebook
 from maskerlib.running.files import CannotWrite
@@ -73,6 +77,18 @@ def test_parameters_are_read_with_defaults_and_types(write):
     assert parameters["image_path"] == Parameter("image_path", None, ("str", "None"))
     assert parameters["layers"].default == ["stage3", "stage4"]
     assert {"int", "str", "None"} < set(parameters["anything"].types)
+
+
+def test_a_type_comment_is_read_as_papermill_reads_it(write):
+    parameters = read_parameters(
+        write(
+            "a = None  # type: list|None\nb = 'x'  # type: str|None  # what it is\n"
+            "c = 2  # type it\nd = 0  # type: |\ne: float = 1.0"
+        )
+    )
+    types = {name: parameter.types for name, parameter in parameters.items()}
+    assert types == {"a": ("list", "None"), "b": ("str", "None"), "c": ("int",), "d": ("int",), "e": ("float",)}
+    assert list(read_parameters(write("# type: a remark\nseed = 0"))) == ["seed"]
 
 
 @pytest.mark.parametrize(
@@ -139,6 +155,13 @@ def test_every_literal_survives_the_command_line(value):
         (float | None, "1e-3", 1e-3),
         (str, "3", "3"),
         (str | None, "None", "None"),
+        (float | Sequence[float], "0.1", 0.1),
+        (float | Sequence[float], "(0.1, 0.2)", [0.1, 0.2]),
+        (int | tuple[int, int], "(4, 6)", (4, 6)),
+        (Objective | Mapping[str, Any], '{"tv": 0.1}', {"tv": 0.1}),
+        (Tensor | None, "None", None),
+        (Callable[[int], int] | str, "blur", "blur"),
+        (Optional[int], "3", 3),  # noqa: UP045  # as another library may annotate
         (str, '["stage4"]', '["stage4"]'),
         (bool, 1, 1),  # no text: for its owner to check
         (int, 0.5, 0.5),
@@ -160,6 +183,9 @@ def test_text_for_what_takes_no_text_is_read_as_its_type(annotation, value, take
         (int, "1.5", "takes int; give a whole number"),
         (int | None, "True", "takes int or None; give a whole number"),
         (float, "fast", "takes float; give a number"),
+        (Tensor | None, "0.5", "takes Tensor or None; give it from Python"),
+        (float | Sequence[float], "much", "takes float or list; give a number"),
+        (Objective | Mapping[str, Any], "tv", "takes Objective or dict; give a dict"),
         (float, "[" * 5000, "takes float; give a number"),
         (dict, "{[]: 1}", "takes dict; give a dict"),
     ],

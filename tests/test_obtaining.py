@@ -3,6 +3,7 @@
 import pytest
 
 import maskerlib.__main__ as command_line
+from maskerlib.data import __main__ as data_command
 from maskerlib.data import obtaining
 from maskerlib.data.obtaining import OFFERS, download, look_at
 from maskerlib.data.registry import SOURCES
@@ -11,9 +12,7 @@ from maskerlib.data.registry import SOURCES
 def test_there_is_an_offer_for_each_reader_and_the_command_knows_them():
     readers = {name.partition(":")[0] for name, entry in SOURCES.items() if ".sets." in entry.make.__module__}
     assert set(OFFERS) == readers
-    (data,) = [each for each in command_line._parser()._actions if each.dest == "command"]
-    (name,) = [each for each in data.choices["data"]._actions if each.dest == "name"]
-    assert set(name.choices) == readers
+    assert set(data_command._NAMES) == readers
 
 
 def test_without_a_name_all_are_listed_with_terms_and_addresses(capsys):

@@ -18,10 +18,12 @@ import nbformat
 import pytest
 import yaml
 from papermill.cli import papermill
+from tiny import tiny_classifier
 
 import maskerlib.__main__ as explaining
 from maskerlib.experiments import __main__ as experiments
 from maskerlib.experiments.settings import Setting
+from maskerlib.methods.registry import method_named, read_options
 from maskerlib.notebooks import runner as notebooks
 from maskerlib.notebooks.parameters import check_parameters
 
@@ -73,6 +75,7 @@ def test_a_command_is_read_as_it_is_meant(command, request):
         ".venv/bin/python -m maskerlib.notebooks notebooks/00_quickstart.ipynb runs/x.html",
         ".venv/bin/python -m maskerlib.experiments plann",
         ".venv/bin/python -m maskerlib explain my.jpg --metod grad-cam",
+        ".venv/bin/maskerlib explain my.jpg --option stepps 3",
         ".venv/bin/python -m maskerlib.absent",
         ".venv/bin/python benchmarks/cost.py --sise 3",
         ".venv/bin/python benchmarks/absent.py",
@@ -166,6 +169,9 @@ def check_module(module: str, words: list[str], request: pytest.FixtureRequest) 
         monkeypatch.setattr(experiments, "_make_shared", not_run)
         assert experiments.main(words) == 2, "where the tables would be read"
     elif module == "maskerlib":
+        given = explaining._parser().parse_args(words)
+        if getattr(given, "option", None):
+            method_named(given.method, tiny_classifier(), **read_options(given.method, given.option))
         monkeypatch.setattr(explaining, "_Job", not_run)
         assert explaining.main(words) == (0 if "--list" in words else 2), "where photographs would be read"
     elif module == "maskerlib.masker.pretrained":

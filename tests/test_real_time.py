@@ -245,6 +245,23 @@ class TestRun:
         assert train(device=device)(IMAGES.to(device), 0).device.type == device.type
 
 
+@pytest.mark.parametrize(
+    ("trains", "config", "message"),
+    [
+        (train_masker, FAST, r"config=RealTimeConfig\(.* is of type RealTimeConfig, expected MaskerConfig; .*train_real_time$"),
+        (train_real_time, MaskerConfig(), "type MaskerConfig, expected RealTimeConfig; that one is for train_masker$"),
+        (train_masker, {"mode": "FIX"}, r"config=\{'mode': 'FIX'\} .* type dict, expected .* or read it, MaskerConfig.from_json"),
+        (train_masker, ClassifierConfig(), "type ClassifierConfig, expected MaskerConfig; make one"),
+        (train_masker, None, "config=None is of type NoneType, expected MaskerConfig"),
+        (train_real_time, {}, "type dict, expected RealTimeConfig"),
+    ],
+)
+def test_a_configuration_of_another_training_is_refused_before_anything_is_written(trains, config, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        trains(tiny_classifier(), Squares(6), config, folder=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
 class TestFolder:
     def test_a_killed_run_goes_on_in_either_phase_and_ends_like_one_that_was_not(self, tmp_path, monkeypatch):
         expected, calls = train(), []

@@ -9,7 +9,7 @@ from tiny import SIZE, tiny_classifier
 
 from maskerlib.classifiers.registry import CLASSIFIERS
 from maskerlib.methods.entry import MethodEntry
-from maskerlib.methods.registry import METHODS, method_named, table
+from maskerlib.methods.registry import METHODS, method_named, method_options, table
 from maskerlib.running.registry import Entry, Registry, check_options
 
 FRUIT = "from maskerlib.running.registry import Entry\n"
@@ -146,6 +146,19 @@ def test_a_line_of_each_names_it_and_fits_on_a_screen(known):
 # Methods
 
 
+def test_the_options_of_a_method_are_all_that_it_takes_with_their_types_and_defaults():
+    rise = method_options("rise")
+    assert list(rise) == ["masks", "cells", "keep", "centred", "batch_size"] and "seed" not in rise
+    assert (rise["masks"].annotation, rise["masks"].default) == (int, 4000)
+    optimise, meaningful, extremal = map(method_options, ("optimise", "meaningful-perturbation", "extremal"))
+    assert (optimise["steps"].default, meaningful["steps"].default, extremal["steps"].default) == (100, 300, 800)
+    assert {"objective", "grid", "infill"} <= optimise.keys() <= meaningful.keys() and "sigma" in extremal
+    assert not {"options", "images", "classifier"} & (optimise.keys() | meaningful.keys() | extremal.keys())
+    assert method_options("masker:anywhere") == {}
+    with pytest.raises(ValueError, match="there is no method 'rice'; did you mean 'rise'"):
+        method_options("rice")
+
+
 def test_options_reach_the_factory():
     classifier = tiny_classifier()
     assert method_named("gradient", classifier, clip=0.5).clip == 0.5
@@ -160,8 +173,13 @@ def test_options_reach_the_factory():
     [
         ("gradient", {"step": 1}, "method 'gradient' has no option 'step'; its options are channels, clip, sign"),
         ("centre-box", {"steps": 1}, "method 'centre-box' has no option 'steps'; its options are area"),
-        ("optimise", {"step": 1}, "optimise_mask has no option 'step'; its options are .*steps"),
-        ("optimise", {"images": 1}, "optimise_mask has no option 'images'"),
+        ("optimise", {"step": 1}, "method 'optimise' has no option 'step'; its options are .*steps"),
+        ("optimise", {"images": 1}, "method 'optimise' has no option 'images'"),
+        ("optimise", {"steps": 0}, "steps=0 must be a whole number of 1 or more"),
+        ("optimise", {"grid": 0}, "grid=0 must be 1 cell or more"),
+        ("optimise", {"infill": "snow"}, "infill='snow' is unknown; choose mean, blur"),
+        ("meaningful-perturbation", {"lr": 0}, "lr=0 must be a finite number above 0"),
+        ("extremal", {"infill": "snow"}, "infill='snow' is unknown; choose mean, blur"),
         ("masker:nowhere", {"folder": "x"}, "method 'masker:nowhere' has no option 'folder'; its options are none"),
         ("centre-box", {"area": 2}, "area=2 must lie above 0 and at most at 1"),
         ("shapley", {}, "there is no method 'shapley'; .*choose optimise, .*masker:FOLDER, .*random$"),

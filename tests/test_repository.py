@@ -223,6 +223,23 @@ def test_a_room_whose_extra_is_not_installed_names_it(room, bare):
     assert re.fullmatch(rf"ImportError: \w+ is not installed; pip install 'maskerlib\[{NEEDS[room]}\]'", last), last
 
 
+@pytest.mark.parametrize("room", ["notebooks", "experiments"])
+def test_a_command_whose_extra_is_not_installed_is_one_line(room, bare):
+    """As `python -m maskerlib.notebooks x.ipynb`: the room is looked for while `sys.argv` begins with "-m"."""
+    started = f"import runpy; sys.argv = ['-m', 'x.ipynb']; runpy.run_module('maskerlib.{room}', run_name='__main__')"
+    done = run(f"{bare}; {started}")
+    assert done.returncode == 2 and not done.stdout
+    assert re.fullmatch(rf"error: \w+ is not installed; pip install 'maskerlib\[{NEEDS[room]}\]'\n", done.stderr), done.stderr
+
+
+def test_python_says_m_while_it_looks_for_the_module_to_run(tmp_path):
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "__init__.py").write_text("import sys; print(sys.argv)")
+    (tmp_path / "room" / "__main__.py").write_text("")
+    done = subprocess.run([sys.executable, "-m", "room", "x"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "['-m', 'x']\n"
+
+
 # --- what the README promises ---------------------------------------------------------------------
 
 

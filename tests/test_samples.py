@@ -1,5 +1,7 @@
 """Samples, batches and sources: what is known is kept, what is unknown is said plainly, order is kept."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +58,41 @@ def test_collate_refuses_nothing_and_mixed_sizes():
         collate([])
     with pytest.raises(ValueError, match=r"sample 0.5.*\(3, 5, 5\).*\(3, 4, 4\)"):
         collate([sample(), sample(0.5, side=5)])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": 1.7}, r"^sample 0.0: label=1.7 is no whole number; give the index of its class, or None"),
+        ({"label": "cat"}, r"^sample 0.0: label='cat' is no whole number"),
+        ({"image": torch.zeros(32, 24, 3)}, r"image of shape \(32, 24, 3\), expected \(C, H, W\); .* image.permute\(2, 0, 1\)$"),
+        ({"image": torch.zeros(8, 8, 1)}, r"image of shape \(8, 8, 1\), expected"),
+        ({"image": torch.zeros(8, 8)}, r"its image is a tensor \(8, 8\), expected a float tensor \(C, H, W\)"),
+        ({"image": np.zeros((3, 8, 8))}, "its image is a ndarray, expected a float tensor"),
+    ],
+)
+def test_a_sample_that_is_none_is_named_with_the_mend(change, message):
+    with pytest.raises(ValueError, match=message):
+        collate([replace(sample(), **change)])
+
+
+@pytest.mark.parametrize("label", [np.int64(2), torch.tensor(2), 2])
+def test_a_label_is_any_whole_number(label):
+    assert collate([replace(sample(), label=label)]).labels.tolist() == [2]
+
+
+@pytest.mark.parametrize("image", [torch.zeros(3, 8, 3), torch.zeros(4, 4, 4), torch.zeros(1, 8, 3)])
+def test_a_narrow_image_is_no_mistake(image):
+    assert collate([replace(sample(), image=image)]).images.shape[1:] == image.shape
+
+
+def test_pairs_are_no_samples():
+    class Pairs(Numbers):
+        def __getitem__(self, index: int):
+            return torch.zeros(3, 4, 4), index
+
+    with pytest.raises(ValueError, match=r"^an item of the source is a tuple, expected a .*Sample; make it Sample\(image, label"):
+        Pairs(3).batch([0, 1])
 
 
 def test_batch_moves_whole(device):

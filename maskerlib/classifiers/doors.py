@@ -44,6 +44,9 @@ def check_images(images: Any, classifier: Classifier | None = None, names: Seque
             f"images: {found}, expected floats (B, {channels}, H, W) in [0, 1] with B >= 1; add the batch dimension with "
             "images[None], divide bytes by 255"
         )
+    if classifier is not None and images.shape[1] != classifier.channels == images.shape[3]:
+        found = f"{tuple(images.shape)}, expected (B, {classifier.channels}, H, W)"
+        raise ValueError(f"images: {found}; the channels come first, images.permute(0, 3, 1, 2)")
     if classifier is not None and images.shape[1] != classifier.channels:
         raise ValueError(
             f"images have {images.shape[1]} channels, {classifier.name} takes {classifier.channels}; give mean and std one "

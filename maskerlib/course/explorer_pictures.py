@@ -1,6 +1,6 @@
 """What the explorers show: three plain functions from a few numbers to a figure. They need no kernel that is alive.
 
-    mask_picture         equation 1 with weights of your choice, on one image
+    mask_picture         equation 1 with weights of your choice, or another method, on one image
     threshold_picture    one map, cut at one threshold: set, component, box, IoU, precision and recall
     layer_picture        one layer of the classifier, and what a masker makes of it
 """
@@ -18,57 +18,105 @@ from torch.nn import functional as F
 from maskerlib import plots
 from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.data.boxes import box_iou, component_boxes
+from maskerlib.explain import explain
 from maskerlib.masker.network import Masker
 from maskerlib.masker.trained import Trained
 from maskerlib.masking.masks import mask_from_logits, masked_in, masked_out
 from maskerlib.masking.objectives import Objective
-from maskerlib.methods.optimise import optimise_mask
+from maskerlib.methods.registry import METHODS, method_named, method_options
 from maskerlib.metrics.boxes import binarise, largest_component
 from maskerlib.metrics.curves import PixelCurve
 
-__all__ = ["Cut", "contributions", "cut", "layer_picture", "mask_picture", "threshold_picture"]
+__all__ = [
+    "PASSES",
+    "Cut",
+    "affordable",
+    "contributions",
+    "cut",
+    "layer_picture",
+    "mask_controls",
+    "mask_picture",
+    "threshold_picture",
+]
+
+PASSES = 400
+"""What a person waits for: so many forward passes, a gradient counted as two, are some seconds at 224 pixels."""
+
+_WEIGHTS = ("weight_in", "weight_out", "size_in", "size_out", "tv")
+
+
+def affordable(size: tuple[int, int], passes: int = PASSES) -> list[str]:
+    """The methods of the registry that need no training and, with their `moderate` options, at most so many passes an image.
+
+    size: (H, W) of the image.
+    """
+    costs = {name: entry.cost(size, **entry.moderate) for name, entry in METHODS.items() if ":" not in name}
+    return [name for name, (forward, backward) in costs.items() if forward + 2 * backward <= passes]
+
+
+def mask_controls(method: str) -> frozenset[str]:
+    """Which numbers of `mask_picture` concern a method: the weights, where its objective is that of equation 1, and the grid.
+
+    >>> sorted(mask_controls("fido")), sorted(mask_controls("grad-cam"))
+    (['grid'], [])
+    """
+    options = method_options(method)
+    weighed = "objective" in options and isinstance(options["objective"].default, Objective)
+    return frozenset((*(_WEIGHTS if weighed else ()), *(["grid"] if "grid" in options else [])))
 
 
 def mask_picture(
     classifier: Classifier,
     image: Tensor,
     *,
+    method: str = "optimise",
     weight_in: float = 1.0,
     weight_out: float = 1.0,
     size_in: float = 1.0,
     size_out: float = 5.0,
     tv: float = 0.03,
-    grid: int = 14,
+    grid: int | None = None,
     steps: int = 40,
     seed: int = 0,
 ) -> Figure:
-    """The image (3, H, W), the mask that equation 1 finds for the predicted class, and the two views with its probability.
+    """The image (3, H, W), the mask that a method finds for the predicted class, and the two views with its probability.
 
-    The weights are those of `maskerlib.masking.objectives.Objective`, MaxClass (I) + MaxEnt (O); a side of weight 0 is left out.
-    Raises ValueError when both are 0, or for what `optimise_mask` refuses.
+    What hides is the mean colour, whatever the method itself hides by.
+
+    Args:
+        method: a name in `maskerlib.methods.registry.METHODS`; "optimise" is equation 1. It has its `moderate` options, and of
+            what follows only that which concerns it (`mask_controls`).
+        weight_in, weight_out, size_in, size_out, tv: as in `maskerlib.masking.objectives.Objective`, MaxClass (I) + MaxEnt (O);
+            a side of weight 0 is left out.
+        grid: cells of the mask along the shorter side; None takes the method's own.
+        steps: updates of equation 1.
+        seed: of what the method draws.
+
+    Raises ValueError when a method that is given weights has 0 for both sides, for an unknown method, and for what the method
+    refuses, such as a network that it has no rule for.
     """
-    if weight_in == weight_out == 0:
-        raise ValueError("weight_in and weight_out are both 0, which asks nothing of the mask; raise one of them")
-    objective = Objective(
-        masked_in="max_class" if weight_in else None,
-        masked_out="max_ent" if weight_out else None,
-        weight_in=weight_in,
-        weight_out=weight_out,
-        size_in=size_in,
-        size_out=size_out,
-        tv=tv,
-    )
-    found = optimise_mask(classifier, image[None], objective=objective, grid=grid, steps=steps, seed=seed)
-    mask = found.masks
-    views = [view(image[None], mask, classifier.mean)[0] for view in (masked_in, masked_out)]
-    name = classifier.class_name(int(found.targets[0]))
+    concerned = mask_controls(method)
+    entry, _ = METHODS.find(method)
+    options = dict(entry.moderate)
+    if concerned.issuperset(_WEIGHTS):
+        if weight_in == weight_out == 0:
+            raise ValueError("weight_in and weight_out are both 0, which asks nothing of the mask; raise one of them")
+        sides = {"masked_in": "max_class" if weight_in else None, "masked_out": "max_ent" if weight_out else None}
+        weights = {"weight_in": weight_in, "weight_out": weight_out, "size_in": size_in, "size_out": size_out, "tv": tv}
+        options |= {"objective": {**sides, **weights}, "steps": steps}
+    if "grid" in concerned and grid is not None:
+        options["grid"] = grid
+    made = method_named(method, classifier, seed=seed, **options)
+    found = explain(image, classifier, made, size=(image.shape[1], image.shape[2]), checked=True)
+    image, mask = image.cpu(), found.saliency
+    views = [view(image[None], mask[None], found.mean)[0] for view in (masked_in, masked_out)]
     titles = [
-        f"{name} {found.clean[0]:.2f}",
-        f"mask, {100 * mask.mean():.0f} % of the image",
-        f"masked-in {found.kept[0]:.2f}",
-        f"masked-out {found.left[0]:.2f}",
+        f"{found.class_name} {found.whole:.2f}",
+        f"{'mask' if entry.kind == 'per-image mask' else 'map'}, {100 * mask.mean():.0f} % of the image",
+        f"masked-in {found.kept:.2f}",
+        f"masked-out {found.left:.2f}",
     ]
-    return plots.image_grid([[image, plots.overlay(image, mask[0]), *views]], [titles], width=2.2)
+    return plots.image_grid([[image, plots.overlay(image, mask), *views]], [titles], width=2.2)
 
 
 class Cut(NamedTuple):

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.course.explorer_pictures import layer_picture, mask_picture, threshold_picture
+from maskerlib.course.explorer_pictures import affordable, layer_picture, mask_controls, mask_picture, threshold_picture
 from maskerlib.masker.trained import Trained
+from maskerlib.training.loop import Diverged
 
 __all__ = ["Explorer", "layer_explorer", "mask_explorer", "threshold_explorer"]
 
@@ -25,7 +26,8 @@ _LONG = {"description_width": "9em"}
 class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
     """Controls above the picture that they decide.
 
-    picture: takes the values of the controls by name and returns a figure; a ValueError becomes a line of text.
+    picture: takes the values of the controls by name and returns a figure; a ValueError becomes a line of text, and so does a
+        search that diverged.
     controls: {name: widget with a value}.
     """
 
@@ -52,7 +54,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
         self.message.value = "drawing ..."
         try:
             figure = self.picture(**{name: control.value for name, control in self.controls.items()})
-        except ValueError as error:
+        except (ValueError, Diverged) as error:
             self.message.value = str(error)
             return
         self.image.value = _jpeg(figure)
@@ -68,26 +70,39 @@ def _jpeg(figure: Figure) -> bytes:
 def mask_explorer(
     classifier: Classifier, images: Tensor, names: Sequence[str], *, steps: int = 40, seed: int = 0
 ) -> Explorer:
-    """Weights of equation 1 -> the mask of an image, found anew at each change; see `mask_picture`.
+    """A method, and the weights of equation 1 -> the mask of an image, found anew at each change; see `mask_picture`.
 
-    images: (B, 3, H, W) in [0, 1], with one name an image.
+    The methods are those of the registry that answer while a person waits (`affordable`). What does not concern the chosen one
+    is disabled.
+
+    images: (B, 3, H, W) in [0, 1], with one name an image.  steps: updates of equation 1.  seed: of what a method draws.
     """
+    method = ipywidgets.Dropdown(
+        description="method", options=affordable((images.shape[-2], images.shape[-1])), value="optimise", style=_LONG
+    )
 
-    def picture(photo: int, **weights: Any) -> Figure:
-        return mask_picture(classifier, images[photo], steps=steps, seed=seed, **weights)
+    def picture(photo: int, **chosen: Any) -> Figure:
+        return mask_picture(classifier, images[photo], steps=steps, seed=seed, **chosen)
 
     def weight(text: str, value: float, most: float) -> ipywidgets.FloatSlider:
         return _slider(ipywidgets.FloatSlider, text, value=value, min=0, max=most, step=most / 20)
 
     controls = {
         "photo": _choice("image", names),
-        "grid": _steps("cells a side", (4, 7, 14, 28, 56), 14),
+        "method": method,
         "weight_in": weight("masked-in", 1.0, 2.0),
         "weight_out": weight("masked-out", 1.0, 2.0),
         "size_in": weight("size, in", 1.0, 10.0),
         "size_out": weight("size, out", 5.0, 20.0),
         "tv": _steps("smoothness", (0.0, 0.003, 0.01, 0.03, 0.1, 0.3), 0.03),
+        "grid": _steps("cells a side", (4, 7, 14, 28, 56), 14),
     }
+
+    def concern(change: dict[str, Any]) -> None:
+        for name in controls.keys() - {"photo", "method"}:
+            controls[name].disabled = name not in mask_controls(change["new"])
+
+    method.observe(concern, names="value")  # before the explorer's own, which takes seconds
     return Explorer(picture, controls)
 
 

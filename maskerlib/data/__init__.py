@@ -13,6 +13,7 @@
     scenes              the embedded data set: objects drawn into photographs
     registry            sources by name
     obtaining           the data sets of the field on this machine: what is there, and where the rest is to be had
+    __main__            the command line of these
 """
 
 __all__: list[str] = []

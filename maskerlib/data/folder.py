@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from maskerlib.data.boxes import mask_box
 from maskerlib.data.entry import SourceEntry
 from maskerlib.data.files.box_table import BoxTable, Extent, read_boxes
-from maskerlib.data.files.images import check_channels, read_image, stored_size
+from maskerlib.data.files.images import Enough, check_channels, read_image, read_stored, stored_size
 from maskerlib.data.files.layout import read_layout
 from maskerlib.data.files.masks import NotTwoValued, check_values, read_mask
 from maskerlib.data.files.source import FileSource
@@ -116,14 +116,16 @@ class Folder(FileSource):
         images = f"{len(self)} images of {len(self.class_names)} classes"
         return f"Folder({str(self.root)!r}: {images}, {self.skipped} skipped, {len(self.left_out)} left out)"
 
-    def whole(self, index: int) -> Sample:
+    def stored(self, index: int, enough: Enough | None = None) -> Sample:
         path, label, mask_path = self._files[index]
+        name = self._key(path)
         mask = None if mask_path is None else self._mask(mask_path)
-        boxes = self._boxes.get(self._key(path))
+        ignore = read_mask(mask_path, object=self.mask_ignore) if mask_path and self.mask_ignore else None
+        image = read_stored(path, self.channels, enough if mask is None else None)
+        boxes = self._boxes.get(name)
         if boxes is None:
             boxes = torch.zeros(0, 4) if mask is None else mask_box(mask)
-        ignore = None if mask_path is None or not self.mask_ignore else read_mask(mask_path, object=self.mask_ignore)
-        return Sample(read_image(path, self.channels), label, boxes, mask, self._key(path), ignore)
+        return Sample(image.pixels, label, image.boxes(boxes), mask, name, ignore)
 
     def _mask(self, path: Path) -> Tensor:
         return read_mask(path, object=self.mask_object, ignore=self.mask_ignore)

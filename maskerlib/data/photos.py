@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from maskerlib.data.entry import SourceEntry
-from maskerlib.data.files.images import check_channels, read_image
+from maskerlib.data.files.images import Enough, check_channels, read_stored
 from maskerlib.data.files.listing import list_folder
 from maskerlib.data.files.source import FileSource
 from maskerlib.data.indices import as_size
@@ -111,14 +111,14 @@ class Photos(FileSource):
     def __repr__(self) -> str:
         return f"Photos({len(self)} photographs, {len(self.left_out)} left out)"
 
-    def whole(self, index: int) -> Sample:
+    def stored(self, index: int, enough: Enough | None = None) -> Sample:
         name, path = self.names[index], self.paths[index]
         if path is None:
             with as_file(files("skimage") / "data" / PHOTOGRAPHS[name]) as packaged:
-                image = read_image(packaged, self.channels)
+                image = read_stored(packaged, self.channels, enough)
         else:
-            image = read_image(path, self.channels)
-        return Sample(image, None, torch.zeros(0, 4), None, name)
+            image = read_stored(path, self.channels, enough)
+        return Sample(image.pixels, None, torch.zeros(0, 4), None, name)
 
 
 ENTRY = SourceEntry(

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
 from maskerlib.data.entry import SourceEntry
-from maskerlib.data.files.images import check_channels
+from maskerlib.data.files.images import Enough, check_channels
 from maskerlib.data.files.source import FileSource
 from maskerlib.data.indices import as_size, check_index
 from maskerlib.data.samples import Sample
@@ -71,7 +71,7 @@ class FromTorchvision(FileSource):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def whole(self, index: int) -> Sample:
+    def stored(self, index: int, enough: Enough | None = None) -> Sample:
         index = check_index(index, len(self))
         label = int(self.labels[index])
         image = _image(self.dataset[index][0], self.channels, index)

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import re
 import types
 import typing
 from pathlib import Path
@@ -14,6 +15,10 @@ from maskerlib.running.files import atomic_path, read_json
 __all__ = ["differing", "parameters_cell", "write_cell"]
 
 
+_NAME_AND_COMMENT = re.compile(r"(\w+)\b.*?(?:  # type: \S+)?(  # (?!type: ).*)?")
+"""A line of the cell: its name, and what its comment says but the type."""
+
+
 def parameters_cell(source: str) -> str:
     """The cell `source` with the names, types and defaults of `Setting`, in its order.
 
@@ -23,18 +28,20 @@ def parameters_cell(source: str) -> str:
     kept: dict[str, tuple[str, str]] = {}
     own, gap = [], ""
     for line in source.splitlines():
-        name, _, rest = line.partition(": ")
-        if not name.strip():
+        if not line.strip():
             gap = "\n"
             continue
-        kept[name] = gap, "".join(rest.partition("  # ")[1:])
+        name, comment = _NAME_AND_COMMENT.fullmatch(line).groups(default="")  # type: ignore[union-attr]  # all lines assign
+        kept[name] = gap, comment
         own += [gap + line] if name in BESIDE else []
         gap = ""
     hints = typing.get_type_hints(Setting)
     lines = []
     for field in dataclasses.fields(Setting):
         gap, comment = kept.get(field.name, ("", ""))
-        lines.append(f"{gap}{field.name}: {_type(hints[field.name])} = {_literal(field.default)}{comment}")
+        kind, value = _type(hints[field.name]), _literal(field.default)
+        typed = f"{field.name} = {value}  # type: {kind}" if "|" in kind else f"{field.name}: {kind} = {value}"
+        lines.append(f"{gap}{typed}{comment}")
     return "\n".join(lines + own)
 
 
@@ -61,9 +68,12 @@ def _tagged(notebook: dict[str, Any]) -> dict[str, Any]:
 
 
 def _type(annotation: Any) -> str:
-    """An annotation as a cell spells it: papermill knows lists, and no tuples."""
+    """An annotation as a cell spells it: papermill knows lists, and no tuples.
+
+    A union it reads in a type comment alone, and calls a parameter whose annotation has one unknown.
+    """
     if isinstance(annotation, types.UnionType):
-        return " | ".join(map(_type, typing.get_args(annotation)))
+        return "|".join(map(_type, typing.get_args(annotation)))
     if annotation is types.NoneType:
         return "None"
     return "list" if typing.get_origin(annotation) is tuple else str(annotation.__name__)

@@ -15,7 +15,7 @@ from maskerlib.classifiers.networks import with_gradients
 from maskerlib.data.augment import apply_crops
 from maskerlib.data.samples import Batch, Source
 from maskerlib.masker.real_time import RealTimeConfig
-from maskerlib.masker.run import MaskerRun
+from maskerlib.masker.run import MaskerRun, check_config
 from maskerlib.masker.trained import Trained
 from maskerlib.masking.margins import blur_or_colour
 from maskerlib.masking.masks import area, mask_from_logits
@@ -46,7 +46,8 @@ def train_real_time(
     Raises ValueError as `maskerlib.masker.training.train_masker` does, and for a classifier of one class, as there is then no
     other to ask for.
     """
-    config = config or RealTimeConfig()
+    config = RealTimeConfig() if config is None else config
+    check_config(config, RealTimeConfig)
     run = MaskerRun(classifier, source, config, targets=targets, folder=folder)
     if (finished := run.load()) is not None:
         return finished

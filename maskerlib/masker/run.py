@@ -3,6 +3,7 @@
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,15 +11,28 @@ from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.doors import aligned, check_classifier, decided
 from maskerlib.data.augment import Crops, draw_crops
 from maskerlib.data.samples import Source
+from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.network import MaskNetwork
+from maskerlib.masker.real_time import RealTimeConfig
 from maskerlib.masker.trained import Config, Origin, Trained, load_trained
 from maskerlib.masking.infills import Infill
-from maskerlib.running.checks import changes, check_finite, check_value, one_of
+from maskerlib.running.checks import changes, check_finite, check_value, one_of, shown
 from maskerlib.running.seeds import stream
 from maskerlib.training.finished import load_finished
 from maskerlib.training.loop import Diverged, History, source_identity
 
-__all__ = ["MaskerRun", "step_crops"]
+__all__ = ["MaskerRun", "check_config", "step_crops"]
+
+_TRAINED_BY = {MaskerConfig: "train_masker", RealTimeConfig: "train_real_time"}
+
+
+def check_config(config: Any, kind: type[Config]) -> None:
+    """Raises ValueError for a configuration of another kind than the training's, with the training that takes it."""
+    if isinstance(config, kind):
+        return
+    others = [name for other, name in _TRAINED_BY.items() if isinstance(config, other)]
+    mend = f"that one is for {others[0]}" if others else f"make one, {kind.__name__}(...), or read it, {kind.__name__}.from_json"
+    raise ValueError(f"config={shown(config)} is of type {type(config).__name__}, expected {kind.__name__}; {mend}")
 
 
 def step_crops(config: Config, step: int) -> Crops:

@@ -15,7 +15,7 @@ from maskerlib.data.augment import apply_crops
 from maskerlib.data.samples import Batch, Source
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.pool import ClassifierPool
-from maskerlib.masker.run import MaskerRun
+from maskerlib.masker.run import MaskerRun, check_config
 from maskerlib.masker.step import compute_gradients
 from maskerlib.masker.trained import Trained
 from maskerlib.masking.infills import Infill
@@ -52,10 +52,11 @@ def train_masker(
         device: None means the classifier's.
         workers: processes that load samples.
 
-    Raises ValueError when the folder holds another run or cannot be written to, for a classifier that returns no logits or a
-    source that does not suit it (see `maskerlib.classifiers.doors`); `maskerlib.training.loop.Diverged` when a number stops
-    being finite.
+    Raises ValueError when the folder holds another run or cannot be written to, for a configuration of another training, a
+    classifier that returns no logits or a source that does not suit it (see `maskerlib.classifiers.doors`);
+    `maskerlib.training.loop.Diverged` when a number stops being finite.
     """
+    check_config(config, MaskerConfig)
     run = MaskerRun(classifier, source, config, targets=targets, folder=folder, infill=infill)
     if (finished := run.load()) is not None:
         return finished

@@ -16,17 +16,13 @@ from maskerlib.running.checks import between, check_value, one_of
 from maskerlib.running.precision import single
 from maskerlib.running.seeds import stream
 
-__all__ = ["SIGNS", "Attribute", "AttributionMethod", "Unsupported", "admitted", "by_captum", "image_streams", "magnitude_map"]
+__all__ = ["SIGNS", "Attribute", "AttributionMethod", "admitted", "by_captum", "image_streams", "magnitude_map"]
 
 SIGNS = ("absolute", "positive")
 """What counts of a signed attribution: its size, for the class or against it; or only what speaks for the class."""
 
 Attribute = Callable[[Tensor, Targets, Classifier], Tensor]
 """(images (B, channels, H, W), targets, classifier) -> signed attributions of the targets' logits, (B, channels, H, W)."""
-
-
-class Unsupported(ValueError):
-    """A method has no rule for something that a network does; the message says for what, and which method has."""
 
 
 def magnitude_map(

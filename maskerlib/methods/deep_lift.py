@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.methods.attributions import AttributionMethod, Unsupported, admitted, by_captum
+from maskerlib.methods.attributions import AttributionMethod, admitted, by_captum
 from maskerlib.methods.copies import replace_modules, still_copy
-from maskerlib.methods.entry import MethodEntry
+from maskerlib.methods.entry import MethodEntry, Unsupported
 
 __all__ = ["ENTRY", "deep_lift"]
 

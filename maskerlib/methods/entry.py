@@ -1,4 +1,4 @@
-"""What a method says of itself beside its name: its kind, whether it has signs or draws at random, and what it costs."""
+"""What a method says of itself beside its name: its kind, its signs and draws, what it costs, and what it cannot."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -7,13 +7,20 @@ from typing import Any
 
 from maskerlib.running.registry import Entry
 
-__all__ = ["KINDS", "Cost", "MethodEntry"]
+__all__ = ["KINDS", "Cost", "MethodEntry", "Unsupported"]
 
 KINDS = ("per-image mask", "trained", "gradient", "perturbation", "baseline")
 """How a method comes by its map: by optimising a mask, by a trained network, by derivatives, by trying, or without looking."""
 
 Cost = int | Callable[[Mapping[str, Any], tuple[int, int]], int]
 """So many of each image; or (options of the method, the image's (H, W)) -> so many."""
+
+
+class Unsupported(ValueError):
+    """A method has no rule for something that a network does; the message says for what, and which method has.
+
+    Raised by a method when it is asked. `maskerlib.metrics.evaluation.evaluate` then leaves its row empty, and goes on.
+    """
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class MethodEntry(Entry):
     forward, backward: images that the classifier sees, and gradients that pass through it, for each image explained: as it is
         without options, or a function of the options and of the size of the image; `cost` gives both.
     quick: options with which it is cheap, and still the same method; for tests, and to try it.
+    moderate: options with which it costs some hundred passes at most, and its map can be looked at: for whoever waits for it.
 
     Raises ValueError for another kind or a cost below 0.
     """
@@ -36,6 +44,7 @@ class MethodEntry(Entry):
     forward: Cost = 1
     backward: Cost = 0
     quick: Mapping[str, Any] = field(default_factory=dict)
+    moderate: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()

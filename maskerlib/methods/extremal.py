@@ -27,7 +27,7 @@ from maskerlib.methods.entry import MethodEntry
 from maskerlib.methods.max_convolution import MaxConvolution
 from maskerlib.running.checks import above, between, check_value, one_of, whole
 from maskerlib.running.precision import single
-from maskerlib.running.registry import check_options
+from maskerlib.running.registry import check_options, with_options_of
 from maskerlib.running.seeds import stream
 from maskerlib.training.loop import Diverged
 
@@ -242,6 +242,7 @@ def _areas(area: float | Sequence[float]) -> tuple[float, ...]:
     return tuple(sorted(float(each) for each in several))
 
 
+@with_options_of(extremal_masks)
 def extremal_perturbation(
     *,
     area: float | Sequence[float] = AREAS,
@@ -267,14 +268,13 @@ def extremal_perturbation(
 
     Raises ValueError for an option that it does not have, or a value that makes no sense.
     """
-    known = {each.name for each in inspect.signature(extremal_masks).parameters.values() if each.kind is each.KEYWORD_ONLY}
-    check_options("extremal_masks", options, known)
+    check_options("extremal_masks", options, inspect.signature(extremal_perturbation).parameters)  # it names them all
     _check(choose=choose, share=share, smooth=smooth, variant=variant, **options)
     _areas(area)
+    as_infill("mean" if options.get("infill", "pyramid") == "pyramid" else options["infill"])
 
     def method(images: Tensor, targets: Targets, classifier: Classifier) -> Tensor:
-        given = {"area": area, "variant": variant, "seed": seed, "progress": progress, **options}
-        found = extremal_masks(classifier, images, targets, **given)
+        found = extremal_masks(classifier, images, targets, area=area, variant=variant, seed=seed, progress=progress, **options)
         if choose == "sum":
             maps = found.masks.mean(dim=1, keepdim=True)
         else:
@@ -286,7 +286,7 @@ def extremal_perturbation(
 
 
 def _gradients(options: Mapping[str, Any], size: tuple[int, int]) -> int:
-    return len(_areas(options["area"])) * (2 if options["variant"] == "dual" else 1) * int(options.get("steps", 800))
+    return len(_areas(options["area"])) * (2 if options["variant"] == "dual" else 1) * int(options["steps"])
 
 
 ENTRY = MethodEntry(
@@ -296,5 +296,5 @@ ENTRY = MethodEntry(
     kind="per-image mask",
     forward=lambda options, size: _gradients(options, size) + 2 * len(_areas(options["area"])) + 1,
     backward=_gradients,
-    quick={"area": (0.1, 0.3), "steps": 4},
+    quick={"area": (0.1, 0.3), "steps": 4}, moderate={"area": 0.1, "steps": 100, "lr": 0.08},
 )

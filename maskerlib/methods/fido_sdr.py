@@ -16,4 +16,5 @@ ENTRY = MethodEntry(
     forward=passes(1),
     backward=passes(0),
     quick={"steps": 4, "samples": 2},
+    moderate={"grid": 28, "steps": 40, "samples": 2, "lr": 0.3},
 )

@@ -10,9 +10,9 @@ from captum.attr import GuidedBackprop
 from torch import Tensor, nn
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.methods.attributions import AttributionMethod, Unsupported, admitted, by_captum
+from maskerlib.methods.attributions import AttributionMethod, admitted, by_captum
 from maskerlib.methods.copies import replace_modules, still_copy
-from maskerlib.methods.entry import MethodEntry
+from maskerlib.methods.entry import MethodEntry, Unsupported
 
 __all__ = ["ENTRY", "guided_backprop", "guided_copy"]
 

@@ -68,4 +68,5 @@ ENTRY = MethodEntry(
     stochastic=True,
     forward=lambda options, size: options["samples"] + 1,
     quick={"samples": 100, "regions": 8},
+    moderate={"samples": 300, "regions": 30},
 )

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from maskerlib.classifiers.classifier import Classifier, frozen
-from maskerlib.methods.attributions import AttributionMethod, Unsupported, admitted
+from maskerlib.methods.attributions import AttributionMethod, admitted
 from maskerlib.methods.copies import replace_modules, still_copy
-from maskerlib.methods.entry import MethodEntry
+from maskerlib.methods.entry import MethodEntry, Unsupported
 from maskerlib.methods.input_x_gradient import times_gradient
 from maskerlib.running.checks import above, check_value
 

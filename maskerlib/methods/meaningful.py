@@ -16,6 +16,7 @@ from maskerlib.masking.infills import blur
 from maskerlib.masking.objectives import Objective
 from maskerlib.methods.entry import MethodEntry
 from maskerlib.methods.optimise import mask_method
+from maskerlib.running.registry import with_options_of
 
 __all__ = ["ENTRY", "OPTIONS", "deletion_game", "meaningful_perturbation"]
 
@@ -50,6 +51,7 @@ def deletion_game(side: int) -> Objective:
     return Objective(None, "min_prob", size_out=0.0, size=28 * 28 * 1e-4, tv=tv, tv_power=3.0, tv_border=0.0)
 
 
+@with_options_of(mask_method, **OPTIONS)
 def meaningful_perturbation(
     *, objective: Objective | None = None, seed: int = 0, progress: bool = False, **options: Any
 ) -> Method:
@@ -59,10 +61,10 @@ def meaningful_perturbation(
         objective: None for `deletion_game`.
         seed, progress, **options: as in `optimise_mask`, where `OPTIONS` says nothing else.
 
-    Raises ValueError for an option that it does not have.
+    Raises ValueError for an option that it does not have, or a value that makes no sense.
     """
     given = OPTIONS | options
-    mask_method(**given)  # it checks their names
+    mask_method(**given)  # it checks them
 
     def method(images: Tensor, targets: Targets, classifier: Classifier) -> Tensor:
         asked = objective or deletion_game(min(images.shape[-2:]))
@@ -77,7 +79,8 @@ ENTRY = MethodEntry(
     meaningful_perturbation,
     kind="per-image mask",
     stochastic=True,
-    forward=lambda options, size: int(options.get("steps", OPTIONS["steps"])) + 4,
-    backward=lambda options, size: int(options.get("steps", OPTIONS["steps"])),
+    forward=lambda options, size: int(options["steps"]) + 4,
+    backward=lambda options, size: int(options["steps"]),
     quick={"steps": 5, "shift": 0.1, "lr": 0.02},
+    moderate={"steps": 80, "lr": 0.4},
 )

@@ -87,4 +87,5 @@ ENTRY = MethodEntry(
     signed=True,
     forward=lambda options, size: _passes(options["window"], options["stride"], size),
     quick={"window": 0.25, "stride": 0.25},
+    moderate={"stride": 1 / 14},
 )

@@ -87,4 +87,5 @@ ENTRY = MethodEntry(
     forward=_forward,
     backward=_backward,
     quick={"steps": 20},
+    moderate={"steps": 50},
 )

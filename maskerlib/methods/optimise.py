@@ -28,7 +28,7 @@ from maskerlib.masking.objectives import Objective, objective_backward
 from maskerlib.methods.entry import MethodEntry
 from maskerlib.running.checks import above, between, check_names, check_value, whole
 from maskerlib.running.precision import autocast
-from maskerlib.running.registry import check_options
+from maskerlib.running.registry import check_options, with_options_of
 from maskerlib.running.seeds import stream
 from maskerlib.training.loop import Diverged, learning_rate_factor
 
@@ -215,16 +215,24 @@ def _joined(parts: list[Optimised]) -> Optimised:
     return Optimised(**whole, history=history)
 
 
-def mask_method(*, seed: int = 0, progress: bool = False, **options: Any) -> Method:
+@with_options_of(optimise_mask)
+def mask_method(
+    *, objective: Objective | Mapping[str, Any] = PER_IMAGE, seed: int = 0, progress: bool = False, **options: Any
+) -> Method:
     """`optimise_mask` with `options` as a saliency method: (images, targets, classifier) -> masks (B, 1, H, W).
 
-    An `objective` may be given as names and values, too: what is other than in `PER_IMAGE`.
+    Args:
+        objective: as in `optimise_mask`, or names and values: what is other than in `PER_IMAGE`.
+        seed, progress, **options: as in `optimise_mask`.
 
-    Raises ValueError for an option that it does not have.
+    Raises ValueError for an option that it does not have, or a value that makes no sense.
     """
     parameters = inspect.signature(optimise_mask).parameters.values()
-    check_options("optimise_mask", options, [each.name for each in parameters if each.kind is each.KEYWORD_ONLY])
-    options = options | {"objective": _objective(options)}
+    known = {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+    check_options("optimise_mask", options, known)
+    _check(**{name: options.get(name, known[name]) for name in _NUMBERS})
+    as_infill(options.get("infill", known["infill"]))
+    options = options | {"objective": _objective({"objective": objective})}
 
     def method(images: Tensor, targets: Targets, classifier: Classifier) -> Tensor:
         return optimise_mask(classifier, images, targets, seed=seed, progress=progress, **options).masks
@@ -234,12 +242,12 @@ def mask_method(*, seed: int = 0, progress: bool = False, **options: Any) -> Met
 
 def _objective(options: Mapping[str, Any]) -> Objective:
     """The objective that the options of `mask_method` ask for."""
-    given = options.get("objective", PER_IMAGE)
+    given = options["objective"]
     return dataclasses.replace(PER_IMAGE, **check_names(Objective, given)) if isinstance(given, Mapping) else given
 
 
 def _gradients(options: Mapping[str, Any], size: tuple[int, int]) -> int:
-    return len(list(_objective(options).sides())) * int(options.get("steps", 100)) * int(options.get("shifts", 1))
+    return len(list(_objective(options).sides())) * int(options["steps"]) * int(options["shifts"])
 
 
 def _move(part: Tensor, by: list[int], reach: int) -> Tensor:
@@ -259,6 +267,10 @@ def _record(history: dict[str, list[float]], terms: dict[str, Tensor], step: int
         history.setdefault(name, []).append(mean)
 
 
+_NUMBERS = ("grid", "steps", "lr", "shift", "shifts", "noise", "batch_size")
+"""The options of `optimise_mask` that `_check` holds against a rule."""
+
+
 def _check(grid: int | tuple[int, int], **numbers: float) -> None:
     if min((grid,) if isinstance(grid, int) else grid) < 1:
         raise ValueError(f"grid={grid!r} must be 1 cell or more along each side")
@@ -276,4 +288,5 @@ ENTRY = MethodEntry(
     stochastic=True,
     forward=lambda options, size: _gradients(options, size) + 4,
     backward=_gradients,
+    moderate={"steps": 40},
 )

@@ -172,4 +172,5 @@ ENTRY = MethodEntry(
     stochastic=True,
     forward=lambda options, size: 2 + options["samples"] * len(_windows(size, options["window"], options["stride"])[1]),
     quick={"samples": 2, "window": 0.25, "stride": 1.0},
+    moderate={"samples": 2, "window": 0.125, "stride": 1.0},
 )

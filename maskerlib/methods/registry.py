@@ -7,14 +7,19 @@ by `tests/test_methods.py`.
 ((51, 50), ('runs/mine',))
 """
 
+import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.doors import Method
 from maskerlib.methods.entry import MethodEntry
-from maskerlib.running.registry import Registry
+from maskerlib.running.literals import read_as
+from maskerlib.running.registry import Registry, check_options
 
-__all__ = ["METHODS", "method_named", "table"]
+__all__ = ["METHODS", "method_named", "method_options", "read_options", "table"]
+
+_OFFERED = ("classifier", "seed", "progress")
 
 METHODS = Registry(
     "method",
@@ -59,14 +64,44 @@ def method_named(name: str, classifier: Classifier, *, seed: int = 0, progress: 
         classifier: the one that is to be explained; a trained masker reads it.
         seed: of what the method draws at random, where it does.
         progress: show a bar, where it takes long.
-        options: of its factory, such as `samples=50` of "smooth-grad".
+        options: of its factory, such as `samples=50` of "smooth-grad"; `method_options` has all of them.
 
     Raises ValueError for an unknown name or option, with those that there are, and a masker without a folder; for a folder as
     `maskerlib.masker.trained.load_trained` does.
     """
-    offered = {"classifier": classifier, "seed": seed, "progress": progress}
+    offered = dict(zip(_OFFERED, (classifier, seed, progress), strict=True))
     method: Method = METHODS.made(name, options, offered)
     return method
+
+
+def method_options(name: str) -> dict[str, inspect.Parameter]:
+    """The options of a method, {name: parameter}, each with its type and its default; what `method_named` itself gives is none.
+
+    Raises ValueError as `method_named` does for a name.
+
+    >>> {name: option.default for name, option in method_options("gradient").items()}
+    {'channels': 'sum', 'clip': 0.99, 'sign': 'absolute'}
+    """
+    return METHODS.options(name, _OFFERED)
+
+
+def read_options(name: str, texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Options of a method from (option, text) of a command line, each read as the method declares it.
+
+    Raises ValueError as `method_named` does for a name, for an option that the method does not have (with those that there are)
+    or that is given twice, and for a text that is no value of the option's type.
+
+    >>> read_options("rise", [("masks", "500"), ("centred", "true")])
+    {'masks': 500, 'centred': True}
+    """
+    known = method_options(name)
+    read: dict[str, Any] = {}
+    for option, text in texts:
+        check_options(f"method {name!r}", [option], known)
+        if option in read:
+            raise ValueError(f"method {name!r}: {option} is given twice, as {read[option]!r} and {text!r}; give it once")
+        read[option] = read_as(known[option].annotation, text, option)
+    return read
 
 
 def table() -> list[str]:

@@ -162,4 +162,5 @@ ENTRY = MethodEntry(
     stochastic=True,
     forward=lambda options, size: options["masks"] + 1,
     quick={"masks": 60},
+    moderate={"masks": 300, "centred": True},
 )

@@ -70,4 +70,5 @@ ENTRY = MethodEntry(
     kind="perturbation",
     forward=_forward,
     quick={"channels": 4},
+    moderate={"channels": 64},
 )

@@ -7,25 +7,14 @@ checked before anything runs.
 import ast
 import difflib
 import os
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Parameter", "check_parameters", "parse_parameters", "read_as", "read_parameters"]
+from maskerlib.running.literals import LITERALS, as_kind, literal, read_as
 
-_LITERALS = ("bool", "int", "float", "str", "list", "tuple", "dict", "None")
-_EXAMPLES = {
-    "bool": "True or False",
-    "int": "a whole number such as 3",
-    "float": "a number such as 0.5",
-    "list": """a list such as '["stage3", "stage4"]'""",
-    "tuple": """a list such as '["stage3", "stage4"]'""",
-    "dict": """a dict such as '{"name": 1}'""",
-}
-_SPELLINGS = {"true": "True", "false": "False", "null": "None"}  # of JSON and YAML
+__all__ = ["Parameter", "check_parameters", "parse_parameters", "read_as", "read_parameters"]
 
 
 @dataclass(frozen=True)
@@ -45,17 +34,11 @@ class Parameter:
         Raises ValueError naming the value and the types.
         """
         value = os.fspath(value) if isinstance(value, os.PathLike) else value
-        kind = "None" if value is None else type(value).__name__
-        if kind in self.types:
-            return value
-        if kind == "int" and "float" in self.types:
-            return float(value)
-        if kind == "list" and "tuple" in self.types:
-            return tuple(value)
-        if kind == "tuple" and "list" in self.types:
-            return list(value)
-        wanted, default = " or ".join(self.types), repr(self.default)
-        raise ValueError(f"parameter {self.name!r} takes {wanted}, got {value!r}; its default is {default}")
+        try:
+            return as_kind(value, self.types)
+        except ValueError:
+            wanted, default = " or ".join(self.types), repr(self.default)
+            raise ValueError(f"parameter {self.name!r} takes {wanted}, got {value!r}; its default is {default}") from None
 
     def parse(self, text: str) -> Any:
         """Read `text`, from a command line, as a literal of this parameter's types, else as a string if it takes one.
@@ -68,44 +51,17 @@ class Parameter:
         if self.types == ("str",):
             return text
         try:
-            return self.check(_literal(text))
+            return self.check(literal(text))
         except ValueError:
             return self.check(text)
-
-
-def read_as(annotation: Any, value: Any, name: str) -> Any:
-    """`value` of a parameter whose type is `annotation` (`int`, `float | None`, `tuple[str, ...]`), read from text if need be.
-
-    papermill's own command line knows numbers, True, False and None, and passes all else as text: `-p layers '["stage4"]'` is
-    the text of a list, and "false" is a text as well, which Python takes for true. Where the annotation takes no text, a text is
-    read as a literal; every other value is returned as it is, for its owner to check.
-
-    Raises ValueError, naming the parameter, what it takes and the text, for a text that is no literal of those types.
-
-    >>> read_as(tuple[str, ...], '["stage4"]', "layers"), read_as(bool, "false", "rerun")
-    (('stage4',), False)
-    """
-    members = typing.get_args(annotation) if isinstance(annotation, types.UnionType) else (annotation,)
-    wanted = tuple(_kind(member) for member in members)
-    if not isinstance(value, str) or "str" in wanted:
-        return value
-    try:
-        return Parameter(name, None, wanted).check(_literal(value))
-    except ValueError:
-        takes = " or ".join(wanted)
-        raise ValueError(f"{name}={value!r} is a text, and {name} takes {takes}; give {_EXAMPLES[wanted[0]]}") from None
-
-
-def _kind(annotation: Any) -> str:
-    """What a literal of one type is called here: `tuple[str, ...]` is a "tuple"."""
-    return "None" if annotation is types.NoneType else (typing.get_origin(annotation) or annotation).__name__
 
 
 def read_parameters(notebook: str | os.PathLike[str]) -> dict[str, Parameter]:
     """Read the cell tagged `parameters`: name -> Parameter, in the order of the cell; empty without such a cell.
 
-    The types of a parameter are those of its annotation (`limit: int | None = None`), else that of its
-    default; `None` without an annotation takes every literal.
+    The types of a parameter are those of its annotation (`limit: int | None = None`) or of its type comment
+    (`limit = None  # type: int|None`, which papermill's own command line reads as well, as it does not the other), else that of
+    its default; `None` without either takes every literal.
 
     Raises FileNotFoundError, or ValueError when the file is no notebook, has several such cells, or the cell
     holds anything but assignments of literals.
@@ -124,7 +80,7 @@ def read_parameters(notebook: str | os.PathLike[str]) -> dict[str, Parameter]:
     if len(tagged) > 1:
         raise ValueError(f"{path} has {len(tagged)} cells tagged 'parameters', expected one; join them")
     try:
-        statements = ast.parse(tagged[0] if tagged else "").body
+        statements = _statements(tagged[0] if tagged else "")
     except SyntaxError as error:
         raise ValueError(f"{path}, parameters cell, line {error.lineno}: {error.msg}; mend it") from None
     parameters = {}
@@ -139,12 +95,11 @@ def read_parameters(notebook: str | os.PathLike[str]) -> dict[str, Parameter]:
     return parameters
 
 
-def _literal(text: str) -> Any:
-    """The Python literal that `text` spells, in the spelling of JSON as well. Raises ValueError where it spells none."""
+def _statements(source: str) -> list[ast.stmt]:
     try:
-        return ast.literal_eval(_SPELLINGS.get(text, text))
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        raise ValueError(f"{text!r} is no literal") from None
+        return ast.parse(source, type_comments=True).body
+    except SyntaxError:  # also for a comment that begins as one of a type does, where none can be
+        return ast.parse(source).body
 
 
 def _parameter(node: Any) -> Parameter:
@@ -152,12 +107,12 @@ def _parameter(node: Any) -> Parameter:
     if isinstance(node, ast.AnnAssign):
         target, types = node.target, _annotated(node.annotation)
     else:
-        (target,), types = node.targets, ()
+        (target,), types = node.targets, _commented(node.type_comment)
     if not isinstance(target, ast.Name):
         raise TypeError(f"{ast.unparse(target)} is no name")
     default = ast.literal_eval(node.value)
     if not types:
-        types = _LITERALS if default is None else (type(default).__name__,)
+        types = LITERALS if default is None else (type(default).__name__,)
     return Parameter(target.id, default, types)
 
 
@@ -168,7 +123,16 @@ def _annotated(annotation: ast.expr) -> tuple[str, ...]:
     if isinstance(annotation, ast.Subscript):
         return _annotated(annotation.value)
     name = ast.unparse(annotation)
-    return (name,) if name in _LITERALS else ()
+    return (name,) if name in LITERALS else ()
+
+
+def _commented(comment: str | None) -> tuple[str, ...]:
+    """The literal types in a type comment such as `str|None  # what it is`: as for papermill, it ends at the first blank."""
+    words = (comment or "").split()
+    try:
+        return _annotated(ast.parse(words[0], mode="eval").body) if words else ()
+    except SyntaxError:
+        return ()
 
 
 def check_parameters(notebook: str | os.PathLike[str], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What carries everything else: checks, files, seeds, threads. May be imported by every room, and imports none.
 
     checks        what a value must be
+    literals      values read from text
     registry      what can be asked for by name
     processes     which processes live, and folders to themselves
     files         files that are whole or absent

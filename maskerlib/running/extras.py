@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import sys
 from types import ModuleType
 
 __all__ = ["optional_module", "require_extra"]
@@ -23,8 +24,13 @@ def optional_module(module: str, extra: str) -> ModuleType:
 def require_extra(extra: str, *packages: str) -> None:
     """Do nothing where these packages are installed, and import none; else ImportError that names the first which is not.
 
-    A room that cannot do without an extra asks this in its `__init__`, so that the error comes first and is one line.
+    A room that cannot do without an extra asks this in its `__init__`, so that the error comes first and is one line. Where the
+    room is run as a command, `python -m`, that line is all, and the command ends with status 2.
     """
     for package in packages:
         if importlib.util.find_spec(package) is None:
-            raise ImportError(f"{package} is not installed; pip install 'maskerlib[{extra}]'")
+            lacking = f"{package} is not installed; pip install 'maskerlib[{extra}]'"
+            if sys.argv[:1] == ["-m"]:  # Python says so while it looks for the module to run
+                sys.stderr.write(f"error: {lacking}\n")
+                sys.exit(2)
+            raise ImportError(lacking)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-__all__ = ["Entry", "Registry", "check_options"]
+__all__ = ["Entry", "Registry", "check_options", "with_options_of"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Entry:
 
 
 E = TypeVar("E", bound=Entry)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Registry(Mapping[str, E], Generic[E]):
@@ -103,7 +104,7 @@ class Registry(Mapping[str, E], Generic[E]):
         """
         entry, told = self.find(asked)
         owner = f"{self.kind} {asked!r}"
-        parameters = list(inspect.signature(entry.make).parameters.values())[len(told) :]
+        parameters = self._parameters(asked)
         taken = {each.name for each in parameters if each.kind is not each.VAR_KEYWORD}
         given = {key: value for key, value in (offered or {}).items() if key in taken}
         if len(taken) == len(parameters):
@@ -123,6 +124,18 @@ class Registry(Mapping[str, E], Generic[E]):
             raise ValueError(f"{owner}: the make of its ENTRY returned None; let it return what it made")
         return found
 
+    def options(self, asked: str, offered: Iterable[str] = ()) -> dict[str, inspect.Parameter]:
+        """{name: parameter} of what the entry that is asked for takes beside what it is told and what is `offered`, in its order.
+
+        The parameter has the option's default, and its annotation. Raises ValueError as `find` does.
+        """
+        taken = [each for each in self._parameters(asked) if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+        return {each.name: each for each in taken if each.name not in tuple(offered)}
+
+    def _parameters(self, asked: str) -> list[inspect.Parameter]:
+        entry, told = self.find(asked)
+        return list(inspect.signature(entry.make).parameters.values())[len(told) :]
+
     def lines(self) -> list[str]:
         """A line each: its name and what it is."""
         width = 2 + max(20, *map(len, self))
@@ -133,6 +146,33 @@ def _fields(entry: type[Entry]) -> str:
     """What an entry of that class has to be given, as in a call: "name, says, make, kind=..."."""
     needed = [each.name for each in dataclasses.fields(entry) if each.default is each.default_factory is dataclasses.MISSING]
     return ", ".join(name if name in ("name", "says", "make") else f"{name}=..." for name in needed)
+
+
+def with_options_of(function: Callable[..., Any], **defaults: Any) -> Callable[[F], F]:
+    """Decorates a factory that hands its `**options` on to `function`: its signature names them, with their types and defaults.
+
+    They are the keyword-only parameters of `function` that the factory does not have itself; `defaults` are those of the factory
+    where they differ. So whoever asks what options there are (`Registry.options`, `help`) is told all of them.
+
+    >>> def search(image, *, steps: int = 100, lr: float = 0.1): ...
+    >>> @with_options_of(search, lr=0.5)
+    ... def method(*, seed: int = 0, **options): ...
+    >>> print(inspect.signature(method))
+    (*, seed: int = 0, steps: int = 100, lr: float = 0.5)
+    """
+
+    def named(factory: F) -> F:
+        own = inspect.signature(factory)
+        kept = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        further = [
+            each.replace(default=defaults.get(each.name, each.default))
+            for each in inspect.signature(function).parameters.values()
+            if each.kind is each.KEYWORD_ONLY and each.name not in own.parameters
+        ]
+        factory.__signature__ = own.replace(parameters=[*kept, *further])  # type: ignore[attr-defined]  # inspect looks there
+        return factory
+
+    return named
 
 
 def check_options(owner: str, given: Iterable[str], known: Iterable[str]) -> None:

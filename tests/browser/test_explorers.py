@@ -159,6 +159,19 @@ def test_the_mask_follows_the_weights(opened):
     wait_for_picture(opened, fourth)
 
 
+@pytest.mark.parametrize("opened", ["mask"], indirect=True)
+def test_another_method_draws_its_map_and_greys_out_what_does_not_concern_it(opened):
+    first = wait_for_picture(opened)
+    choose(opened, "method", "grad-cam")
+    second = wait_for_picture(opened, first)
+    assert opened.locator(".maskerlib-explorer .noUi-target[disabled]").count() == 6
+    choose(opened, "image", "scene 1")
+    third = wait_for_picture(opened, second)
+    choose(opened, "method", "optimise")
+    wait_for_picture(opened, third)
+    assert opened.locator(".maskerlib-explorer .noUi-target[disabled]").count() == 0
+
+
 @pytest.mark.parametrize("opened", ["threshold"], indirect=True)
 def test_the_box_follows_the_threshold(opened):
     first = wait_for_picture(opened)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskerlib.data.boxes import box_area, clip_boxes
+from maskerlib.data.files.images import as_float
 from maskerlib.data.indices import as_size
 
 __all__ = ["cut", "fit", "mirror"]
@@ -21,9 +22,10 @@ def fit(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Scale an image until it just covers `size`, crop the centre, and take its boxes and mask along.
 
-    image: (C, H, W) in [0, 1]; size: pixels per side, or (height, width); boxes: (K, 4); mask: (H, W) bool, or several (N, H, W).
-    Returns the three at the new size. Scaling is bilinear and antialiased; of an image that is much longer than wide only
-    the part that the crop shows is scaled. Boxes are clipped to the crop, and dropped when nothing of them is left in it.
+    image: (C, H, W) in [0, 1], or uint8 in 0 to 255; size: pixels per side, or (height, width); boxes: (K, 4); mask: (H, W) bool,
+    or several (N, H, W).
+    Returns the three at the new size, the image as float32. Scaling is bilinear and antialiased; of an image that is much longer
+    than wide only the part that the crop shows is scaled. Boxes are clipped to the crop, and dropped when nothing is left.
     (Ground-truth areas must be those inside the crop; the released code of the paper takes them before it.)
     """
     height, width = as_size(size)
@@ -35,7 +37,7 @@ def fit(
         return _scaled_part(planes, scaled, corner, (height, width)).clamp(0, 1).contiguous()
 
     moved = _moved(boxes, image, scaled, corner, (height, width))
-    return cover(image), moved, _resized(mask, cover)
+    return cover(as_float(image)), moved, _resized(mask, cover)
 
 
 def cut(
@@ -50,7 +52,9 @@ def cut(
     """Cut a window out of an image, scale it to `size` whatever its shape, and take boxes and mask along.
 
     window: x0, y0, x1, y1 in pixels of the image, half-open; flip: exchange left and right afterwards. The rest is as for
-    `fit`. ValueError for a window that is empty or reaches outside the image.
+    `fit`, but that an image in 8 bit is scaled in 8 bit, in a third of the time, as loaders of training images do.
+
+    ValueError for a window that is empty or reaches outside the image.
     """
     height, width = as_size(size)
     x0, y0, x1, y1 = window
@@ -65,14 +69,24 @@ def cut(
         boxes = boxes - boxes.new_tensor([x0, y0, x0, y0])
     boxes = _moved(boxes, part, (height, width), (0, 0), (height, width))
     mask = _resized(None if mask is None else mask[..., y0:y1, x0:x1], resize)
-    return mirror(resize(part), boxes, mask) if flip else (resize(part), boxes, mask)
+    if image.dtype == torch.uint8:
+        scaled = F.interpolate(part[None], (height, width), mode="bilinear", antialias=True)[0]
+        image = torch.empty(scaled.shape).copy_(scaled.flip(-1) if flip else scaled).div_(255)
+    else:
+        image = resize(part)
+        image = image.flip(-1) if flip else image
+    return (image, *_mirrored(width, boxes, mask)) if flip else (image, boxes, mask)
 
 
 def mirror(image: Tensor, boxes: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
     """Image (C, H, W), boxes (K, 4) and mask (H, W), masks (N, H, W) or None, with left and right exchanged."""
+    return (image.flip(-1), *_mirrored(image.shape[2], boxes, mask))
+
+
+def _mirrored(width: int, boxes: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
     turned = boxes.clone()
-    turned[:, 0], turned[:, 2] = image.shape[2] - boxes[:, 2], image.shape[2] - boxes[:, 0]
-    return image.flip(-1), turned, None if mask is None else mask.flip(-1)
+    turned[:, 0], turned[:, 2] = width - boxes[:, 2], width - boxes[:, 0]
+    return turned, None if mask is None else mask.flip(-1)
 
 
 def _resized(mask: Tensor | None, resize: Callable[[Tensor], Tensor]) -> Tensor | None:

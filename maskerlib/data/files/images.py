@@ -5,8 +5,9 @@ photograph that lies on its side, a download that stopped half-way. Each is sett
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,12 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-__all__ = ["check_channels", "open_image", "read_image", "stored_size"]
+__all__ = ["Enough", "Stored", "as_float", "check_channels", "open_image", "read_image", "read_stored", "stored_size"]
+
+Enough = Callable[[int, int], bool]
+"""(height, width) of an image -> whether that many pixels are enough for what is wanted of it."""
+
+_ORIENTATION = 0x0112  # of EXIF; from 5 on height and width are exchanged
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, Pillow's own weights
 
@@ -31,10 +37,40 @@ def read_image(path: str | Path, channels: int = 3) -> Tensor:
     FileNotFoundError when there is no such file; ValueError, naming it, when it is no regular file, is not an image, is
     truncated, has more pixels than `PIL.Image.MAX_IMAGE_PIXELS`, or holds values that do not say how they map to [0, 1].
     """
+    return as_float(read_stored(path, channels).pixels).contiguous()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An image in the form in which its file has it.
+
+    pixels: (channels, H, W), uint8 in 0 to 255 where the file has 8 bit, else float32 in [0, 1]; channels innermost in memory.
+    size: (H, W) of the whole file, upright; there are fewer pixels where fewer were enough.
+    """
+
+    pixels: Tensor
+    size: tuple[int, int]
+
+    def boxes(self, boxes: Tensor) -> Tensor:
+        """Boxes (K, 4) of the whole file in these pixels."""
+        down, across = self.pixels.shape[1] / self.size[0], self.pixels.shape[2] / self.size[1]
+        return boxes if down == across == 1 else boxes * boxes.new_tensor([across, down, across, down])
+
+
+def read_stored(path: str | Path, channels: int = 3, enough: Enough | None = None) -> Stored:
+    """As `read_image`, but left in 8 bit where the file has no more: to cut a part out first takes a fraction of the time.
+
+    enough: where it is given, a JPEG file is decoded to 1/8, 1/4 or 1/2 of its sides, as long as that is enough.
+    """
     check_channels(channels)
-    with open_image(path) as image:
+    with _opened(path, enough) as (image, size):
         pixels = _pixels(image, channels)
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return Stored(torch.from_numpy(np.array(pixels, order="C")).permute(2, 0, 1), size)  # a copy: Pillow's own is read-only
+
+
+def as_float(image: Tensor) -> Tensor:
+    """An image (C, H, W) of `read_stored` as float32 in [0, 1]; one that is float already is itself."""
+    return image.float().div_(255) if image.dtype == torch.uint8 else image
 
 
 def check_channels(channels: int) -> int:
@@ -56,6 +92,13 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
 
     Errors as for `read_image`. Pipes and devices are not opened: reading one may never end.
     """
+    with _opened(path, None) as (image, _):
+        yield image
+
+
+@contextmanager
+def _opened(path: str | Path, enough: Enough | None) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
+    """The image, and (H, W) of the whole file, upright; see `read_stored`."""
     path = Path(path)
     if not path.exists():
         if path.is_symlink():
@@ -69,9 +112,16 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as file:
+                size, times = (file.height, file.width), 1
+                if enough is not None and file.format == "JPEG":
+                    turned = file.getexif().get(_ORIENTATION, 1) >= 5
+                    size = size[::-1] if turned else size
+                    times = next((each for each in (8, 4, 2) if enough(*(-(-side // each) for side in size))), 1)
+                    if times > 1:
+                        file.draft(None, (-(-file.width // times), -(-file.height // times)))
                 file.load()
-                upright = ImageOps.exif_transpose(file)
-        yield upright
+                upright = file if file.getexif().get(_ORIENTATION, 1) == 1 else ImageOps.exif_transpose(file)
+        yield upright, size if times > 1 else (upright.height, upright.width)
     except (PermissionError, MemoryError):
         raise
     except UnidentifiedImageError:
@@ -85,17 +135,20 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
 
 
 def _pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """(H, W, channels) float32 in [0, 1] of an image in any of Pillow's modes."""
+    """(H, W, channels) of an image in any of Pillow's modes: uint8 where it has no more than 8 bit, else float32 in [0, 1]."""
     if image.mode[0] in "IF":  # one channel of 16-bit, 32-bit or floating-point values
         return _in_channels(_deep(image)[..., None], channels)
     if image.has_transparency_data:
-        pixels = _scaled(image, "RGBA")
         if channels == 4:
-            return pixels
+            return np.asarray(image.convert("RGBA"))
+        pixels = _scaled(image, "RGBA")
         colour, alpha = pixels[..., :3], pixels[..., 3:]
         return _in_channels(colour * alpha + (1 - alpha), channels)
-    grey = channels == 1 and image.mode in ("1", "L")
-    return _in_channels(_scaled(image, "L")[..., None] if grey else _scaled(image, "RGB"), channels)
+    if channels == 1 and image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))[..., None]
+    if channels == 3:
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return _in_channels(_scaled(image, "RGB"), channels)
 
 
 def _deep(image: Image.Image) -> np.ndarray:

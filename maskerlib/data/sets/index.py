@@ -36,7 +36,7 @@ class Index:
     sizes, changed: (N,) int64, bytes of each image file and when it was changed last, in nanoseconds.
     boxes: (M, 4) float32, of all records one after another; those of record i end at box_ends[i].
     others, other_ends: (L,) int32, all classes of the records that have several, likewise.
-    text, text_ends: the paths, masks, ignores and names of all records, as UTF-8 bytes; four of each record, in that order.
+    text_ends, text: the paths, masks, ignores and names of all records in UTF-8; four of each record, in that order.
     """
 
     class_names: tuple[str, ...]
@@ -47,27 +47,25 @@ class Index:
     box_ends: np.ndarray
     others: np.ndarray
     other_ends: np.ndarray
-    text: np.ndarray
     text_ends: np.ndarray
+    text: bytes
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, number: int) -> Record:
-        path, masks, ignores, name = (self._text(4 * number + field) for field in range(4))
-        boxes = self.boxes[_part(self.box_ends, number)].tolist()
+        ends = self.text_ends[4 * number : 4 * number + 4].tolist()
+        begins = [int(self.text_ends[4 * number - 1]) if number else 0, *ends]
+        path, masks, ignores, name = (self.text[begin:end].decode() for begin, end in zip(begins, ends, strict=False))
         return Record(
             path,
             int(self.labels[number]),
             tuple(self.others[_part(self.other_ends, number)].tolist()),
-            tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in boxes),
+            tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in self.boxes[_part(self.box_ends, number)].tolist()),
             tuple(masks.split("\n")) if masks else (),
             tuple(ignores.split("\n")) if ignores else (),
             name,
         )
-
-    def _text(self, number: int) -> str:
-        return bytes(self.text[_part(self.text_ends, number)]).decode()
 
     @classmethod
     def of(cls, data: DataSet, *, missing: str = "raise", progress: bool = False) -> "Index":
@@ -117,16 +115,12 @@ class Index:
             np.array(box_ends, np.int64),
             np.array(others, np.int32),
             np.array(other_ends, np.int64),
-            np.frombuffer(bytes(text), np.uint8),
             np.array(text_ends, np.int64),
+            bytes(text),
         )
 
 
-_ARRAYS = tuple(field.name for field in dataclasses.fields(Index) if field.name != "class_names")
-
-
-def _bytes(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode(), np.uint8)
+_ARRAYS = tuple(field.name for field in dataclasses.fields(Index) if field.name not in ("class_names", "text"))
 
 
 def _part(ends: np.ndarray, number: int) -> slice:
@@ -156,9 +150,11 @@ def open_index(
         return kept
     index = Index.of(data, missing=missing, progress=progress)
     with atomic_path(path) as partial:
-        arrays = {name: getattr(index, name) for name in _ARRAYS}
+        texts = {"state": state.encode(), "class_names": json.dumps(index.class_names).encode(), "text": index.text}
+        arrays = {name: np.frombuffer(text, np.uint8) for name, text in texts.items()}
+        arrays |= {name: getattr(index, name) for name in _ARRAYS}
         with partial.open("wb") as file:
-            np.savez(file, state=_bytes(state), class_names=_bytes(json.dumps(index.class_names)), **arrays)
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # its stubs take the arrays for its options
     return index
 
 
@@ -178,6 +174,7 @@ def _kept(path: Path, state: str) -> Index | None:
             if bytes(arrays["state"]).decode() != state:
                 return None
             names = json.loads(bytes(arrays["class_names"]).decode())
-            return Index(tuple(names), **{name: arrays[name] for name in _ARRAYS})
+            kept = {name: arrays[name] for name in _ARRAYS}
+            return Index(tuple(names), text=arrays["text"].tobytes(), **kept)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
         return None

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from maskerlib.data.boxes import mask_box
-from maskerlib.data.files.images import check_channels, read_image
+from maskerlib.data.files.images import Enough, check_channels, read_stored
 from maskerlib.data.files.source import FileSource
 from maskerlib.data.indices import as_size
 from maskerlib.data.samples import Sample
@@ -88,13 +87,13 @@ class Indexed(FileSource):
         record = self.records[index]
         return record.labels or ((record.label,) if record.label >= 0 else ())
 
-    def whole(self, index: int) -> Sample:
+    def stored(self, index: int, enough: Enough | None = None) -> Sample:
         for further in range(len(self)):
             number = (index + further) % len(self)
             if self._unreadable[number]:
                 continue
             try:
-                return self._read(number)
+                return self._read(number, enough)
             except Changed:
                 raise
             except (FileNotFoundError, ValueError):
@@ -103,24 +102,20 @@ class Indexed(FileSource):
                 self._unreadable[number] = True
         raise ValueError(f"{self.root}: none of the {len(self)} images can be read; check the first, {self.skipped_files[0]}")
 
-    def _read(self, number: int) -> Sample:
+    def _read(self, number: int, enough: Enough | None) -> Sample:
         record = self.records[number]
         path = self.root / record.path
-        image = read_image(path, self.channels)
+        image = read_stored(path, self.channels, None if record.masks else enough)
         file = path.stat()
         if (file.st_size, file.st_mtime_ns) != (self.records.sizes[number], self.records.changed[number]):
             mend = "open the data set again" if self._file is None else f"remove {self._file}, and it is made anew"
             raise Changed(f"{path}: the file was changed after the list of images was made; {mend}")
-        size = (image.shape[1], image.shape[2])
-        mask, ignore = self._regions(number, size)
-        boxes = torch.tensor(record.boxes, dtype=torch.float32).reshape(-1, 4)
+        mask = ignore = None
+        if record.masks:
+            masks, ignores = (tuple(self.root / each for each in files) for files in (record.masks, record.ignores))
+            mask, ignore = self._rule.read(masks, ignores, record.label, image.size)
+        boxes = image.boxes(torch.tensor(record.boxes, dtype=torch.float32).reshape(-1, 4))
         if not len(boxes) and mask is not None:
             boxes = mask_box(mask)
-        return Sample(image, None if record.label < 0 else record.label, boxes, mask, record.name or record.path, ignore)
-
-    def _regions(self, number: int, size: tuple[int, int]) -> tuple[Tensor | None, Tensor | None]:
-        record = self.records[number]
-        if not record.masks:
-            return None, None
-        masks, ignores = (tuple(self.root / each for each in files) for files in (record.masks, record.ignores))
-        return self._rule.read(masks, ignores, record.label, size)
+        label = None if record.label < 0 else record.label
+        return Sample(image.pixels, label, boxes, mask, record.name or record.path, ignore)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +17,7 @@ from maskerlib.course.session import open_session
 from maskerlib.experiments import tables
 from maskerlib.experiments.figures import difference_figure, draw_all, interval_figure, strip_figure
 from maskerlib.experiments.grid import load_table, unique
-from maskerlib.experiments.results import make_table
+from maskerlib.experiments.results import MissingRuns, finished_part, make_table, missing_runs
 from maskerlib.experiments.tables import read_results, rerun, verdict
 from maskerlib.metrics.intervals import t_interval
 
@@ -72,6 +73,24 @@ class TestResults:
         assert tables.state(load_table(table_file(tmp_path, baseline="other")), folder) == "other rows"
         monkeypatch.setattr("maskerlib.experiments.committed.VERSION", -1)
         assert tables.state(table, folder) == "other version"
+
+    def test_whole_rows_make_a_part_that_knows_what_it_is(self, tmp_path):
+        table, runs, folder = load_table(table_file(tmp_path)), tmp_path / "runs", tmp_path / "part"
+        finish(table, runs, lambda run: 0.1 * run.seed)
+        gone = [run.setting.address() for run in table.runs() if run.row == "other"][-1]
+        (runs / gone / "metrics.json").unlink()
+        part = finished_part(table, runs, folder)
+        assert [row.name for row in part.rows] == ["plain"]
+        make_table(part, runs, folder)
+        assert tables.state(table, folder) == "some rows" and read_results("trial", folder).settings == ["plain"]
+        shutil.rmtree(runs)
+        assert len(missing_runs(table, runs, folder)) == 6, "those of the finished row are known"
+        assert tables.state(load_table(table_file(tmp_path, seeds=[0, 1])), folder) == "other rows"
+
+    def test_a_part_needs_the_baseline(self, tmp_path):
+        table, runs = load_table(table_file(tmp_path)), tmp_path / "runs"
+        with pytest.raises(MissingRuns, match="the baseline 'plain' is not finished"):
+            finished_part(table, runs, tmp_path)
 
     def test_no_table(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="`make experiments TABLE=layers` makes it"):

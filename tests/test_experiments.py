@@ -653,6 +653,19 @@ class TestCommandLine:
         assert command_line.main(["table", "trial"]) == 0
         assert "figures/tables/trial.csv" in capsys.readouterr().out.replace("\\", "/")
 
+    def test_the_rows_that_are_finished_are_written_when_asked_for(self, tmp_path, capsys):
+        table, runs = load_table(tmp_path / "experiments" / "trial.yaml"), tmp_path / "runs" / "experiments"
+        finish(table, runs, lambda run: 0.1 * run.seed)
+        gone = [run.setting.address() for run in table.runs() if run.row == "other"][-1]
+        (runs / gone / "metrics.json").unlink()
+        assert command_line.main(["table", "trial"]) == 1 and not (tmp_path / "figures").exists()
+        capsys.readouterr()
+        assert command_line.main(["table", "trial", "--partial"]) == 0
+        said = capsys.readouterr()
+        assert said.err == "trial: 1 of 2 rows are finished\n" and "trial.csv" in said.out
+        assert command_line.main(["plan"]) == 0
+        assert "some rows" in capsys.readouterr().out
+
     def test_an_unknown_table_is_refused_with_those_there_are(self, capsys):
         with pytest.raises(SystemExit):
             command_line.main(["plan", "trail"])
@@ -671,12 +684,14 @@ def test_the_committed_tables_are_of_their_rows_and_of_one_version():
     folder = ROOT / "figures" / "tables"
     tables = made_tables()
     states = {name: state(table, folder) for name, table in tables.items()}
-    assert set(states.values()) <= {"current", "other version"}, f"make experiments TABLE=... again: {states}"
+    parts = {name for name, found in states.items() if found == "some rows"}
+    assert parts <= set(BY_METHOD) and set(states.values()) <= {"current", "some rows", "other version"}, states
     assert len({read_json(folder / f"{name}.json")["version"] for name in tables}) == 1, "tables of different versions"
     for name, table in tables.items():
         wanted = {
             (row_name(row, variant), mode, seed)
             for row in table.rows
+            if row.name in read_json(folder / f"{name}.json")["rows"]
             for variant in row.variants
             for mode in row.modes
             for seed in row.seeds

@@ -3,7 +3,7 @@
 python -m maskerlib.experiments plan            every table: runs, finished runs, expected time, what is committed
 python -m maskerlib.experiments plan layers     one table, row by row, with the command of each run that is left
 python -m maskerlib.experiments shared NAME     make a part that runs share: scenes, inpainter or shuffled
-python -m maskerlib.experiments table layers    write figures/tables/layers*.csv from the finished runs
+python -m maskerlib.experiments table layers    write figures/tables/layers*.csv from the finished runs; --partial of whole rows
 python -m maskerlib.experiments choose          which options are taken of method_options, and where methods.yaml has others
 python -m maskerlib.experiments claims          write figures/tables/claims.csv from the tables
 python -m maskerlib.experiments figures         draw the figure of every table there is, and of the claims
@@ -33,7 +33,7 @@ from maskerlib.experiments.committed import carry_over
 from maskerlib.experiments.figures import draw_all
 from maskerlib.experiments.grid import NOTEBOOK, Run, Table, load_tables, unique
 from maskerlib.experiments.named import cost_of
-from maskerlib.experiments.results import MissingRuns, make_table, missing_runs, runs_folder
+from maskerlib.experiments.results import MissingRuns, finished_part, make_table, missing_runs, runs_folder
 from maskerlib.experiments.settings import COST, INPAINTER, Setting
 from maskerlib.experiments.tables import read_results, state
 from maskerlib.metrics.registry import ON_REQUEST
@@ -101,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shared.add_argument("part", choices=SHARED)
     table = commands.add_parser("table", help="write a table from its finished runs")
     table.add_argument("tables", nargs="+", help="the tables")
+    table.add_argument("--partial", action="store_true", help="leave out rows that have a run to be made yet")
     commands.add_parser("choose", help="say which options of each method are the best, and whether the table of methods has them")
     commands.add_parser("claims", help="hold the study's claims against the tables")
     commands.add_parser("figures", help="draw the figures of all tables there are, and of the claims")
@@ -154,7 +155,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = [known[name] for name in options.tables or known]
         if options.command == "table":
             for each in chosen:
-                for path in make_table(each, folder, tables):
+                part = finished_part(each, folder, tables) if options.partial else each
+                if len(part.rows) < len(each.rows):
+                    print(f"{each.name}: {len(part.rows)} of {len(each.rows)} rows are finished", file=sys.stderr)
+                for path in make_table(part, folder, tables):
                     print(path.relative_to(root))
             return 0
         if options.command == "carry":

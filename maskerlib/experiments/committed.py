@@ -24,8 +24,9 @@ __all__ = ["DIGITS", "STATES", "carry_over", "committed_runs", "row_name", "rows
 DIGITS = "%.6g"
 """How the values of a table are written."""
 
-STATES = ("current", "other version", "other rows", "none")
-"""What the files of a table can be: made of its rows by training of this version, of another one, of other rows, or not made."""
+STATES = ("current", "some rows", "other version", "other rows", "none")
+"""What the files of a table can be: made of its rows by training of this version, of some of them so, by training of another
+version, of other rows, or not made."""
 
 CHECKED = 2
 """Runs that must have been made again, at the least, before a table is carried over."""
@@ -55,9 +56,12 @@ def state(table: Table, folder: Path) -> str:
     if not all(path.is_file() for path in files):
         return "none"
     record = read_json(files[0])
-    if record.get("rows") != rows_record(table) or record.get("baseline") != table.baseline:
+    wanted, made = rows_record(table), record.get("rows")
+    if not isinstance(made, dict) or not made.items() <= wanted.items() or record.get("baseline") != table.baseline:
         return "other rows"
-    return "current" if record.get("version") == VERSION else "other version"
+    if record.get("version") != VERSION:
+        return "other version"
+    return "current" if len(made) == len(wanted) else "some rows"
 
 
 def committed_runs(table: Table, folder: Path) -> dict[str, dict[str, Any]]:

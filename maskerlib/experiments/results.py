@@ -32,7 +32,17 @@ from maskerlib.metrics.intervals import t_interval
 from maskerlib.running.files import atomic_path, read_json, write_json
 from maskerlib.running.provenance import provenance
 
-__all__ = ["MissingRuns", "collect", "make_table", "missing_runs", "paired", "runs_folder", "save_result", "summarise"]
+__all__ = [
+    "MissingRuns",
+    "collect",
+    "finished_part",
+    "make_table",
+    "missing_runs",
+    "paired",
+    "runs_folder",
+    "save_result",
+    "summarise",
+]
 
 _KEYS = ["setting", "mode", "metric"]
 
@@ -183,10 +193,23 @@ def _on_the_same_classes(table: Table, runs: Path, into: Path) -> dict[tuple[str
     return matched
 
 
+def finished_part(table: Table, runs: Path, into: Path) -> Table:
+    """The table of those rows all of whose runs are finished in `runs`, or known to the files in `into`.
+
+    Raises MissingRuns where the baseline is none of them.
+    """
+    left = missing_runs(table, runs, into)
+    wanting = {run.row for run in table.runs() if run.setting.address() in left}
+    rows = tuple(row for row in table.rows if row.name not in wanting)
+    if table.baseline in wanting:
+        raise MissingRuns(f"{table.name}: the baseline {table.baseline!r} is not finished, with which all else is compared")
+    return dataclasses.replace(table, rows=rows)
+
+
 def make_table(table: Table, runs: Path, into: Path) -> list[Path]:
     """Write everything that a table leaves (see the module) and return the paths. Each file is whole or as it was before.
 
-    Raises MissingRuns while a run is missing.
+    Raises MissingRuns while a run is missing; `finished_part` is what can be written before.
     """
     values = collect(table, runs, into)
     pictures, order = _maps(table, runs, into)

@@ -149,7 +149,7 @@ def test_a_mask_can_be_optimised_and_a_masker_made(made, one):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("efficientnet-lite", "no classifier 'efficientnet-lite'; did you mean 'efficientnet-lite0'"),
+        ("efficientnet-lite", "no classifier 'efficientnet-lite'; did you mean 'efficientnet-lite"),
         ("resnet50", "no classifier 'resnet50'; .*torchvision:NAME, timm:NAME"),
         ("torchvision:", "classifier 'torchvision:' names no name; give torchvision:NAME"),
         ("scenes:more", "no classifier 'scenes:more'; did you mean 'scenes'"),

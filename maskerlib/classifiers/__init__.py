@@ -10,7 +10,10 @@
     entry                 what a module of this room says of the classifier that it offers by name
     scene_resnet          the small ResNet of the lessons, with its weights
     libraries             what the networks of torchvision and timm have in common
-    efficientnet_lite0    EfficientNet-Lite0, with its weights
+    efficientnet_lite     EfficientNet-Lite0, 1 and 2, with their weights
+    efficientnet_lite0    the first of them by name
+    efficientnet_lite1    the second
+    efficientnet_lite2    the third
     torchvision_networks  any classification network of torchvision
     timm_networks         any network of timm
     registry              classifiers by name

@@ -4,7 +4,7 @@ Each gives a `Classifier` whose `layers` are points of rising depth, five where 
 paper: the stem and four stages.
 
     >>> list(CLASSIFIERS)
-    ['efficientnet-lite0', 'scenes', 'torchvision:NAME', 'timm:NAME']
+    ['efficientnet-lite0', 'efficientnet-lite1', 'efficientnet-lite2', 'scenes', 'torchvision:NAME', 'timm:NAME']
 """
 
 import os
@@ -22,6 +22,8 @@ CLASSIFIERS = Registry(
     "maskerlib.classifiers",
     [
         "efficientnet_lite0",
+        "efficientnet_lite1",
+        "efficientnet_lite2",
         "scene_resnet",
         "torchvision_networks",
         "timm_networks",
@@ -44,7 +46,7 @@ def classifier_named(
         name: one of `CLASSIFIERS`: "efficientnet-lite0", "scenes", "torchvision:resnet50", "timm:vit_tiny_patch16_224", ...
         weights: the path of a state dict, or of a `classifier.pt` that training left. For torchvision and timm also the name of
             a weight set, which the library downloads ("DEFAULT" of torchvision, "pretrained" of timm). None: the weights that
-            come with the first two; of torchvision and timm random ones from `seed`, and the classifier's name says so.
+            come with the package; of torchvision and timm random ones from `seed`, and the classifier's name says so.
         class_names: one name a class; None means those that belong to the weights.
         layers: names of layers; None means those known to be good, or of `maskerlib.classifiers.candidates.suggest_layers`.
 

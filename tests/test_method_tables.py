@@ -17,6 +17,7 @@ from maskerlib.classifiers.scene_resnet import scene_classifier
 from maskerlib.experiments import __main__ as command_line
 from maskerlib.experiments import figures, measuring
 from maskerlib.experiments import run as parts
+from maskerlib.experiments.choices import ALSO, MEASURED
 from maskerlib.experiments.choosing import METHODS_TABLE, OPTIONS_TABLE, choose, differing_rows, tried
 from maskerlib.experiments.claims import against_masks
 from maskerlib.experiments.committed import rows_record
@@ -27,7 +28,7 @@ from maskerlib.experiments.method_figures import cost_figure, photographs_figure
 from maskerlib.experiments.named import cost_of, is_random, kind_of
 from maskerlib.experiments.rankings import FILLS_TABLE, agreement, ranks_figure
 from maskerlib.experiments.results import make_table
-from maskerlib.experiments.settings import ALSO, MEASURED, Setting
+from maskerlib.experiments.settings import Setting
 from maskerlib.experiments.tables import Results, read_results
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.real_time import RealTimeConfig

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.entry import ClassifierEntry
+from maskerlib.classifiers.weights import classes_in
 from maskerlib.running.registry import Registry
 
 __all__ = ["CLASSIFIERS", "classifier_named"]
@@ -47,12 +48,14 @@ def classifier_named(
         weights: the path of a state dict, or of a `classifier.pt` that training left. For torchvision and timm also the name of
             a weight set, which the library downloads ("DEFAULT" of torchvision, "pretrained" of timm). None: the weights that
             come with the package; of torchvision and timm random ones from `seed`, and the classifier's name says so.
-        class_names: one name a class; None means those that belong to the weights.
+        class_names: one name a class; None means those that belong to the weights, or that stand in their `classifier.pt`.
         layers: names of layers; None means those known to be good, or of `maskerlib.classifiers.candidates.suggest_layers`.
 
     Raises ValueError for an unknown name, class or file that does not fit; ImportError where timm is missing; FileNotFoundError
     for a path that is not there; OSError where weights cannot be downloaded.
     """
+    if class_names is None and weights is not None:
+        class_names = classes_in(weights)
     options = {"weights": weights, "class_names": class_names, "layers": layers}
     asked = {key: value for key, value in options.items() if value is not None}
     classifier = CLASSIFIERS.made(name, asked, {"seed": seed})

@@ -13,7 +13,7 @@ from maskerlib.running.checks import check_finite
 from maskerlib.running.extras import optional_module
 from maskerlib.running.files import load_checkpoint
 
-__all__ = ["load_weights", "restore_weights"]
+__all__ = ["classes_in", "load_weights", "restore_weights"]
 
 
 def load_weights(classifier: Classifier, path: str | os.PathLike[str]) -> None:
@@ -31,6 +31,17 @@ def load_weights(classifier: Classifier, path: str | os.PathLike[str]) -> None:
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()[:200]
         raise ValueError(f"{path} does not fit {type(classifier.network).__name__}: {reason}") from None
+
+
+def classes_in(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
+    """The class names in the file of a `classifier.pt` that training left; None where it has none, or is no such file.
+
+    Raises ValueError for a damaged file.
+    """
+    if not os.path.isfile(path):
+        return None
+    names = _read(path).get("class_names")
+    return tuple(map(str, names)) if isinstance(names, list | tuple) and names else None
 
 
 def _read(path: str | os.PathLike[str]) -> Mapping[str, Any]:

@@ -4,8 +4,10 @@ Needs the extra `experiments`. Imports the rooms before it.
 
     version         the version of the training's numbers, which a table and an address name
     named           what a run can measure, by name: trainings, methods, the truth
+    choices         what the parameters of a run choose among
     settings        the parameters of one run, and its address
     cell            the notebook's parameters cell, written from them
+    real_data       the images of a run that are no scenes
     run             from a setting to its data, classifier, infill and method
     measuring       the maps of its method, and what is measured of them
     golden          tiny runs that say whether the version must be raised

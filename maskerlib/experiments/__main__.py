@@ -26,6 +26,7 @@ import torch
 from maskerlib.experiments import golden
 from maskerlib.experiments import run as parts
 from maskerlib.experiments.cell import differing, write_cell
+from maskerlib.experiments.choices import COST, INPAINTER
 from maskerlib.experiments.choosing import METHODS_TABLE, OPTIONS_TABLE, choose, differing_rows
 from maskerlib.experiments.claim_figures import claims_figure
 from maskerlib.experiments.claims import make_claims, read_claims
@@ -34,7 +35,7 @@ from maskerlib.experiments.figures import draw_all
 from maskerlib.experiments.grid import NOTEBOOK, Run, Table, load_tables, unique
 from maskerlib.experiments.named import cost_of
 from maskerlib.experiments.results import MissingRuns, finished_part, make_table, missing_runs, runs_folder
-from maskerlib.experiments.settings import COST, INPAINTER, Setting
+from maskerlib.experiments.settings import Setting
 from maskerlib.experiments.tables import read_results, state
 from maskerlib.metrics.registry import ON_REQUEST
 from maskerlib.notebooks.runner import project_root
@@ -51,6 +52,8 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
 """What runs share, and the parameter that asks for it."""
 
 # Seconds of one core: kernel and measuring; the default training; one pass of a scene through the classifier.
+# An unknown number of images counts as so many.
+_MANY = 10_000
 _START, _TRAINING, _PASS = 26.0, {"FIX": 37.0, "CA": 61.0}, 0.0017
 
 
@@ -82,12 +85,12 @@ def _guess(setting: Setting) -> float:
     passes = sum(int(ON_REQUEST[name].rests_on["passes"]) for name in metrics)
     training = 0.0 if setting.training() is None else _TRAINING[setting.mode] * _seen(setting) / _seen(Setting())
     forward, backward = cost_of(setting.method, setting.options, (96, 96))
-    return _START + training + _PASS * setting.val_images * (forward + 2 * backward + passes)
+    return _START + training + _PASS * (setting.val_images or _MANY) * (forward + 2 * backward + passes)
 
 
 def _seen(setting: Setting) -> float:
     """Images that a masker sees in training, each as often as it does."""
-    return setting.passes * setting.train_images if setting.passes else setting.steps * setting.batch_size
+    return setting.passes * (setting.train_images or _MANY) if setting.passes else setting.steps * setting.batch_size
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

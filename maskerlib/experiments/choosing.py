@@ -7,8 +7,8 @@ stand in the row METHOD of the table of methods, but for the parameters that onl
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from maskerlib.experiments.choices import MEASURED
 from maskerlib.experiments.grid import Row, Table
-from maskerlib.experiments.settings import MEASURED
 from maskerlib.experiments.tables import Results
 
 __all__ = ["METHODS_TABLE", "OPTIONS_TABLE", "choose", "differing_rows", "tried"]

@@ -20,9 +20,10 @@ from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.scene_resnet import scene_classifier, scene_resnet
 from maskerlib.data.samples import Source
 from maskerlib.data.scenes.source import Scenes
+from maskerlib.experiments.choices import INPAINTER
 from maskerlib.experiments.measuring import draw, measure
 from maskerlib.experiments.run import Shuffled, sources
-from maskerlib.experiments.settings import INPAINTER, Setting
+from maskerlib.experiments.settings import Setting
 from maskerlib.experiments.version import VERSION
 from maskerlib.masker.training import train_masker
 from maskerlib.masking.inpainting import Inpainter, InpainterConfig, train_inpainter

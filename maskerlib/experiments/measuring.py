@@ -18,9 +18,10 @@ from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.classifiers.doors import Method
 from maskerlib.data.samples import Batch, Source, Subset, batches
 from maskerlib.data.scenes.source import Scenes
+from maskerlib.experiments.choices import COST
 from maskerlib.experiments.named import cost_of
 from maskerlib.experiments.run import drawn_classes, of_classes
-from maskerlib.experiments.settings import COST, Setting
+from maskerlib.experiments.settings import Setting
 from maskerlib.masker.trained import Trained
 from maskerlib.masking.masks import masked_in, masked_out
 from maskerlib.masking.oracle import OracleInfill
@@ -197,8 +198,9 @@ def views(drawn: Drawn, before: Classifier, *, batch_size: int = _BATCH) -> dict
     before", "entropy after" (of the masked-out prediction, in nats).
     """
     sums: dict[str, float] = {}
-    for batch, maps in zip(batches(drawn.source, batch_size), drawn.maps.split(batch_size), strict=True):
-        batch, masks = batch.to(before.mean.device), maps.to(before.mean.device)
+    known = known_labels(drawn.source, before)[0].split(batch_size)
+    for batch, maps, labels in zip(batches(drawn.source, batch_size), drawn.maps.split(batch_size), known, strict=True):
+        batch, masks, labels = batch.to(before.mean.device), maps.to(before.mean.device), labels.to(before.mean.device)
         for moment, classifier in (("before", before), ("after", drawn.classifier)):
             shown = {
                 "accuracy": batch.images,
@@ -208,7 +210,7 @@ def views(drawn: Drawn, before: Classifier, *, batch_size: int = _BATCH) -> dict
             with torch.no_grad():
                 logits = {view: classifier(images) for view, images in shown.items()}
             for view, answers in logits.items():
-                right = (answers.argmax(dim=1) == batch.labels).sum()
+                right = (answers.argmax(dim=1) == labels).sum()
                 sums[f"{view} {moment}"] = sums.get(f"{view} {moment}", 0.0) + float(right)
             sums[f"entropy {moment}"] = sums.get(f"entropy {moment}", 0.0) + float(entropy(logits["out"]).sum())
     return {name: total / len(drawn.source) for name, total in sums.items()}

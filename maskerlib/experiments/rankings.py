@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from maskerlib import plots
+from maskerlib.experiments.choices import FILLS
 from maskerlib.experiments.method_figures import colour_of
 from maskerlib.experiments.named import kind_of
-from maskerlib.experiments.settings import FILLS, Setting
+from maskerlib.experiments.settings import Setting
 from maskerlib.experiments.tables import Results
 from maskerlib.metrics.intervals import t_interval
 from maskerlib.metrics.registry import better

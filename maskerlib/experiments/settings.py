@@ -16,45 +16,20 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from maskerlib.data.scenes.drawing import LEVELS
-from maskerlib.data.scenes.source import DEFAULT_COUNTS
+from maskerlib.experiments.choices import ALSO, INPAINTER, MEASURED, MEASURED_ON, SCENES, SHUFFLED, check_data
 from maskerlib.experiments.named import TRAININGS, check_method, is_random, quick_options
 from maskerlib.experiments.version import VERSION
 from maskerlib.masker.config import GIVEN, MaskerConfig
 from maskerlib.masker.trained import Config
 from maskerlib.masking.infills import INFILLS
 from maskerlib.masking.objectives import Objective
-from maskerlib.metrics.registry import ON_REQUEST
 from maskerlib.notebooks.parameters import read_as
 from maskerlib.running.checks import above, between, check_fields, check_value, one_of, shown, whole
 
-__all__ = ["ALSO", "APART", "BESIDE", "CLASSIFIERS", "COST", "FILLS", "INPAINTER", "MEASURED", "MEASURED_ON", "Setting"]
+__all__ = ["BESIDE", "Setting"]
 
 BESIDE = ("profile", "device", "folder")
 """What the notebook is given beside a setting: how it runs, and not what."""
-
-CLASSIFIERS = ("scenes", "shuffled")
-"""The classifier that travels with the package, or one that was trained on shuffled labels."""
-
-INPAINTER = "inpainter"
-"""The infill that is trained once for all runs."""
-
-MEASURED_ON = ("val", "train")
-"""The validation scenes; or scenes of the training split that no classifier and no masker was trained on, to choose options."""
-
-APART = 1000
-"""From how many scenes on two seeds are measured on different ones, where the scenes differ; so many a run may have at most."""
-
-COST = "cost"
-"""What a run may also measure: "milliseconds", "forward" and "backward" of an image."""
-
-FILLS = ("mean", "blur", "oracle")
-"""What may stand where pixels are removed: an infill by its name, or each scene without its object."""
-
-ALSO = (COST, *ON_REQUEST, *(f"{name}, {fill}" for name in ("insertion", "deletion", "SRG") for fill in FILLS))
-"""What a run measures where it is asked to: what a method costs, and metrics that cost passes, also under a fill of `FILLS`."""
-
-MEASURED = ("level", "val_images", "measured_on", "fresh_scenes", "also", "precision")
-"""The parameters that say what is measured, and how, of whichever method."""
 
 _LITERALS = (bool, int, float, str, list, tuple, dict, type(None))
 _OF_THE_KERNEL = {"In", "Out"}
@@ -70,16 +45,24 @@ class Setting:
     takes about a minute of one processor core (FIX), or two (CA), on the scenes.
 
     Args:
+        data: "scenes", or a source of `maskerlib.data.registry.SOURCES` whose files are below a folder: "imagenet", "pets", ...
+        root: that folder. It makes no other run: the same files may lie elsewhere.
+        train_options, val_options: of that source for the images to train on and to measure on, where they are other than
+            `maskerlib.experiments.real_data.SPLITS` has them.
+        image_size: pixels a side; None means what the classifier was made for. Scenes have theirs.
         level: of the scenes.
-        train_images, val_images: how many scenes to train the masker on, and to measure it on.
-        per_class: train on this many scenes of each class only, drawn by the seed; None takes all.
-        class_share: train on scenes of this share of the classes only, drawn by the seed; 1 takes all.
+        train_images, val_images: how many images to train the masker on, and to measure it on. Where the data are no scenes, None
+            takes all.
+        per_class: train on this many images of each class only, drawn by the seed; None takes all.
+        class_share: train on images of this share of the classes only, drawn by the seed; 1 takes all.
         measured_on: one of `MEASURED_ON`. The scenes are the first of the validation split, or those of the training split from
             number 8000 on.
         fresh_scenes: measure seed s on the scenes from 1000 s further on, so that seeds differ in their scenes as well. Runs of
             one seed share theirs, as far as both have as many.
         also: what is measured besides, names in `ALSO`.
-        classifier: one of `CLASSIFIERS`.
+        classifier: "scenes", "shuffled", which learnt scenes by shuffled labels, or any name in
+            `maskerlib.classifiers.registry.CLASSIFIERS`, such as "torchvision:resnet50".
+        weights: of that classifier, by name or path; None means those that come with it.
         method: "masker" trains one, by all the parameters below. Any other training of `maskerlib.masker` goes by its kind,
             "real-time", and is given those parameters that it has as well; a name in `maskerlib.methods.registry.METHODS` is
             that method, and trains nothing; "truth" is the pixel masks.
@@ -92,15 +75,21 @@ class Setting:
     Raises ValueError, naming the parameter, for a value that no run could use.
     """
 
+    data: str = SCENES
+    root: str = ""
+    train_options: dict[str, Any] | None = None
+    val_options: dict[str, Any] | None = None
+    image_size: int | None = None
     level: str = "default"
-    train_images: int = 4000
-    val_images: int = 400
+    train_images: int | None = 4000
+    val_images: int | None = 400
     per_class: int | None = None
     class_share: float = 1.0
     measured_on: str = "val"
     fresh_scenes: bool = False
     also: tuple[str, ...] | None = None
-    classifier: str = "scenes"
+    classifier: str = SCENES
+    weights: str | None = None
 
     method: str = MaskerConfig.kind
     options: dict[str, Any] | None = None
@@ -157,19 +146,15 @@ class Setting:
         check_fields(
             self,
             level=one_of(tuple(LEVELS)),
-            classifier=one_of(CLASSIFIERS),
             measured_on=one_of(MEASURED_ON),
             infill=one_of((*INFILLS, INPAINTER)),
-            **{name: whole(1) for name in ("train_images", "val_images", "per_class")},
+            **{name: whole(1) for name in ("image_size", "train_images", "val_images", "per_class")},
             **{name: between(0, 1, open_below=True) for name in ("class_share", "smallest_crop")},
             passes=above(0),
         )
         for name in self.also or ():
             check_value("also", name, one_of(ALSO))
-        if self.measured_on == "train":
-            check_value("train_images", self.train_images, whole(1, DEFAULT_COUNTS["train"]))
-        if self.fresh_scenes:
-            check_value("val_images", self.val_images, whole(1, APART))
+        check_data({field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
         self.config()  # it checks what is left
         object.__setattr__(self, "options", self.options or None)  # none given, in either way
         check_method(self.method, self.options or {}, self.seed)
@@ -268,6 +253,7 @@ class Setting:
             "size_out": self.size_out == usual_size_out,
             "infill_sides": self.infill == "mean",
             "steps": self.passes is not None,
+            "root": True,
         }
         left_out = {name for names, applies in unused.items() if applies for name in names.split()}
         left_out |= set() if self.method == MaskerConfig.kind else self._other_methods_leave_out()
@@ -276,11 +262,11 @@ class Setting:
         return {name: float(value) if name in numbers and value is not None else value for name, value in found.items()}
 
     def _other_methods_leave_out(self) -> set[str]:
-        counts = {*MEASURED, "classifier", "method", "options"}
-        if self.classifier == "shuffled":
+        counts = {*MEASURED, "classifier", "weights", "method", "options"}
+        if self.classifier == SHUFFLED:
             counts |= {"train_images"}
         if kind := TRAININGS.get(self.method):
-            counts |= {"train_images", "per_class", "class_share", "smallest_crop", *self._as_in(kind)}
+            counts |= {"train_options", "train_images", "per_class", "class_share", "smallest_crop", *self._as_in(kind)}
         if self.fresh_scenes or is_random(self.method):
             counts |= {"seed"}
         return {field.name for field in dataclasses.fields(self)} - counts

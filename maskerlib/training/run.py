@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.weights import restore_weights
 from maskerlib.data.samples import Batch, Source
 from maskerlib.running.checks import changes
@@ -80,7 +81,9 @@ class TrainingRun:
             progress=progress,
             description=self.name,
         )
-        content = {"weights": module.eval().requires_grad_(False).state_dict()}
+        content: dict[str, Any] = {"weights": module.eval().requires_grad_(False).state_dict()}
+        if isinstance(classifier, Classifier):
+            content["class_names"] = list(classifier.class_names)  # whoever asks for it by its file need not say them again
         if self.folder is not None:
             save_finished(
                 self.folder, self.name, self.identity, content, history=history, seed=plan.seed, classifier=classifier

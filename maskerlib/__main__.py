@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 from unicodedata import category
 
 from maskerlib import __version__
+from maskerlib.data import __main__ as data
 from maskerlib.running.interruption import interruptible
 from maskerlib.running.threads import wait_passively
 
@@ -39,11 +40,9 @@ _FOLDER = "explained"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0; 1 for a skipped photo, a failed explanation or missing data; 2 for bad arguments, 130 after Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:1] == ["data"]:
-        from maskerlib.data.__main__ import main as data
-
-        return data(given[1:])
     options = _parser().parse_args(given)
+    if options.command == "data":
+        return data.main(given[1:])
     done: list[str] = []
     skipped: list[str] = []
     try:
@@ -278,7 +277,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--npy", action="store_true", help="write the map as well, (H, W) float32 in [0, 1]")
     explain.add_argument("--seed", type=int, default=0, help="of whatever is drawn at random (%(default)s)")
     explain.add_argument("--list", action="store_true", help="list methods, classifiers and data sources, and do nothing")
-    commands.add_parser("data", help="look at a data set of the field, or get it", add_help=False)  # maskerlib.data.__main__
+    commands.add_parser("data", help="look at a data set of the field, or get it", parents=[data.parser(add_help=False)])
     return parser
 
 

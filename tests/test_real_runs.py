@@ -117,7 +117,8 @@ def of_pets(pets, tmp_path):
     setting = Setting(data="pets", root=str(pets), classifier="torchvision:resnet18", **TINY)
     train, _ = real_sources(setting, (64, 64))
     start = classifier_named("torchvision:resnet18", class_names=train.class_names)
-    train_classifier(start, train, ClassifierConfig(passes=1, batch_size=4, precision="fp32"), folder=tmp_path / "classifier", progress=False)
+    config = ClassifierConfig(passes=1, batch_size=4, precision="fp32")
+    train_classifier(start, train, config, folder=tmp_path / "classifier", progress=False)
     return tmp_path / "classifier" / "classifier.pt"
 
 

@@ -10,15 +10,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 _NAMES = ("pets", "voc", "cub", "imagenet", "imagenet-kaggle", "wsol")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0; 1 where parts of the data are missing or damaged, 2 where they cannot be got, 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     from maskerlib.data.obtaining import OFFERS, download, look_at  # which takes seconds
 
     if options.name is None:
@@ -47,9 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(parts) else 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser(**options: Any) -> argparse.ArgumentParser:
+    """What reads the arguments of `main`; options as for `argparse.ArgumentParser`."""
     says = "Says what a folder holds of a data set; without a name, which there are, and where they are to be had."
-    parser = argparse.ArgumentParser("maskerlib data", description=says)
+    parser = argparse.ArgumentParser("maskerlib data", description=says, **options)
     parser.add_argument("name", nargs="?", choices=_NAMES, help="which one")
     parser.add_argument("--root", type=Path, default=Path("data"), help="the folder of its files (%(default)s)")
     parser.add_argument("--every", action="store_true", help="read each image, and say which are damaged")

@@ -4,6 +4,7 @@
 #   ARGS    more arguments for the command, as in: make run ARGS="-p image_path my.jpg"
 #   PHOTO   a photograph, or a folder of them, as in: make explain PHOTO=my.jpg
 #   TABLE   which table of experiments/, as in: make experiments TABLE=layers (default: all)
+#   CONFIG  the tables on other data: a folder with a config.yaml, as in: make experiments CONFIG=experiments/imagenet
 #   AGAIN   make runs again that the committed tables hold already, as in: make experiments TABLE=layers AGAIN=1
 
 PYTHON ?=
@@ -12,6 +13,7 @@ PHOTO =
 export PHOTO
 TABLE =
 AGAIN =
+CONFIG =
 
 ifeq ($(OS),Windows_NT)
 BIN := .venv/Scripts
@@ -52,10 +54,11 @@ test-browser: $(STAMP) ## drive the explorers in JupyterLab with this machine's 
 
 experiments: $(STAMP) ## run what is left of the ablations and write their tables; one of them: make experiments TABLE=layers
 	@$(PY) -m snakemake --snakefile experiments/Snakefile --profile experiments/profiles/local \
-	  $(if $(TABLE)$(AGAIN),--config $(if $(TABLE),table=$(TABLE)) $(if $(AGAIN),again=true)) $(ARGS)
+	  $(if $(TABLE)$(AGAIN)$(CONFIG),--config $(if $(TABLE),table=$(TABLE)) $(if $(AGAIN),again=true) \
+	  $(if $(CONFIG),config=$(CONFIG))) $(ARGS)
 
 plan: $(STAMP) ## list what is left of the ablations, and how long it should take; one table in detail: make plan TABLE=layers
-	@$(PY) -m maskerlib.experiments plan $(TABLE) $(ARGS)
+	@$(PY) -m maskerlib.experiments plan $(TABLE) $(if $(CONFIG),--config $(CONFIG)) $(ARGS)
 
 figures: $(STAMP) ## draw the figures of the ablations from figures/tables, which takes seconds
 	@$(PY) -m maskerlib.experiments figures

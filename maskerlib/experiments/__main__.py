@@ -9,11 +9,13 @@ python -m maskerlib.experiments claims          write figures/tables/claims.csv 
 python -m maskerlib.experiments figures         draw the figure of every table there is, and of the claims
 python -m maskerlib.experiments parameters      what the notebook's cell has otherwise than `Setting`; --write mends it
 python -m maskerlib.experiments golden          train the golden runs and say what differs; --write keeps them as they are now
+python -m maskerlib.experiments plan --config experiments/imagenet     the same of tables on other data; also table, figures
 python -m maskerlib.experiments carry layers    give a table its new addresses, once two of its runs gave the same digits
 """
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
@@ -26,13 +28,14 @@ import torch
 from maskerlib.experiments import golden
 from maskerlib.experiments import run as parts
 from maskerlib.experiments.cell import differing, write_cell
-from maskerlib.experiments.choices import COST, INPAINTER
+from maskerlib.experiments.choices import COST, INPAINTER, SCENES
 from maskerlib.experiments.choosing import METHODS_TABLE, OPTIONS_TABLE, choose, differing_rows
 from maskerlib.experiments.claim_figures import claims_figure
 from maskerlib.experiments.claims import make_claims, read_claims
 from maskerlib.experiments.committed import carry_over
+from maskerlib.experiments.configs import tables_of
 from maskerlib.experiments.figures import draw_all
-from maskerlib.experiments.grid import NOTEBOOK, Run, Table, load_tables, unique
+from maskerlib.experiments.grid import NOTEBOOK, Run, Table, unique
 from maskerlib.experiments.named import cost_of
 from maskerlib.experiments.results import MissingRuns, finished_part, make_table, missing_runs, runs_folder
 from maskerlib.experiments.settings import Setting
@@ -52,8 +55,6 @@ SHARED: Mapping[str, Mapping[str, Any]] = {
 """What runs share, and the parameter that asks for it."""
 
 # Seconds of one core: kernel and measuring; the default training; one pass of a scene through the classifier.
-# An unknown number of images counts as so many.
-_MANY = 10_000
 _START, _TRAINING, _PASS = 26.0, {"FIX": 37.0, "CA": 61.0}, 0.0017
 
 
@@ -75,22 +76,28 @@ def expected_seconds(runs: Sequence[Run], folder: Path) -> dict[str, float]:
 
 def _effort(setting: Setting) -> tuple[object, ...]:
     """What the seconds of a run depend on: those that have it in common take as long."""
-    if setting.training() is not None:
-        return setting.method, setting.mode, _seen(setting)
-    return setting.method, json.dumps(setting.options, sort_keys=True), setting.val_images
+    images = setting.data, setting.classifier, setting.image_size, setting.val_images
+    if setting.training() is None:
+        return *images, setting.method, json.dumps(setting.options, sort_keys=True)
+    if setting.passes:
+        return *images, setting.method, setting.mode, setting.passes, setting.train_images
+    return *images, setting.method, setting.mode, setting.steps * setting.batch_size
 
 
 def _guess(setting: Setting) -> float:
+    if setting.data != SCENES:
+        return math.nan  # as long as nobody has run it
+    assert setting.val_images is not None
     metrics = [name.split(", ")[0] for name in setting.also or () if name != COST]
     passes = sum(int(ON_REQUEST[name].rests_on["passes"]) for name in metrics)
     training = 0.0 if setting.training() is None else _TRAINING[setting.mode] * _seen(setting) / _seen(Setting())
     forward, backward = cost_of(setting.method, setting.options, (96, 96))
-    return _START + training + _PASS * (setting.val_images or _MANY) * (forward + 2 * backward + passes)
+    return _START + training + _PASS * setting.val_images * (forward + 2 * backward + passes)
 
 
 def _seen(setting: Setting) -> float:
-    """Images that a masker sees in training, each as often as it does."""
-    return setting.passes * (setting.train_images or _MANY) if setting.passes else setting.steps * setting.batch_size
+    """Scenes that a masker sees in training, each as often as it does."""
+    return setting.passes * (setting.train_images or 0) if setting.passes else setting.steps * setting.batch_size
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,13 +114,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table.add_argument("--partial", action="store_true", help="leave out rows that have a run to be made yet")
     commands.add_parser("choose", help="say which options of each method are the best, and whether the table of methods has them")
     commands.add_parser("claims", help="hold the study's claims against the tables")
-    commands.add_parser("figures", help="draw the figures of all tables there are, and of the claims")
+    figures = commands.add_parser("figures", help="draw the figures of all tables there are, and of the claims")
     parameters = commands.add_parser("parameters", help="hold the notebook's parameters cell against Setting")
     parameters.add_argument("--write", action="store_true", help="write it anew")
     golden_runs = commands.add_parser("golden", help="train the golden runs and compare them with what is kept")
     golden_runs.add_argument("--write", action="store_true", help="keep what comes out")
     carry = commands.add_parser("carry", help="give a table its new addresses, once two of its runs gave the same digits")
     carry.add_argument("tables", nargs="+", help="the tables")
+    for command in (plan, table, figures):
+        command.add_argument("--config", type=Path, help="a folder with a config.yaml, such as experiments/imagenet")
     options = parser.parse_args(arguments)
     root = project_root()
     folder = runs_folder(root)
@@ -131,8 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             words = golden.keep(root) if options.write else golden.compare(root)
             print("\n".join(words))
             return 0 if options.write or words == [golden.SAME] else 1
-        known = load_tables(root / "experiments")
-        tables = root / "figures" / "tables"
+        known, tables = tables_of(root, getattr(options, "config", None))
         if options.command == "choose":
             for name in (OPTIONS_TABLE, METHODS_TABLE):
                 if name not in known:
@@ -147,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if options.command == "figures":
             made = [name for name in known if (tables / f"{name}.csv").is_file()]
-            drawn = draw_all(tables, root / "figures", made)
+            drawn = draw_all(tables, root / "figures" if options.config is None else tables, made)
             if (tables / "claims.csv").is_file():
                 drawn.append(root / "figures" / f"{read_json(tables / 'claims.json')['notebook']}.png")
                 save_figure(claims_figure(read_claims(tables)), drawn[-1], colours=128)
@@ -197,7 +205,8 @@ def _plan(tables: Sequence[Table], folder: Path, made: Path, cores: int, *, rows
 
 
 def _line(name: str, runs: int, left: int, seconds: float) -> str:
-    return f"{name:24s} {runs:5d} {runs - left:5d} {left:5d}   {f'{seconds / 60:.0f} min':>10s}"
+    expected = "unknown" if math.isnan(seconds) else f"{seconds / 60:.0f} min"
+    return f"{name:24s} {runs:5d} {runs - left:5d} {left:5d}   {expected:>10s}"
 
 
 def _make_shared(part: str, cache: Path) -> None:

@@ -33,7 +33,20 @@ from maskerlib.experiments.settings import Setting
 from maskerlib.notebooks.runner import project_root
 from maskerlib.running.checks import shown
 
-__all__ = ["MODES", "NOTEBOOK", "Row", "Run", "Table", "load_table", "load_tables", "tables_folder", "unique"]
+__all__ = [
+    "MODES",
+    "NOTEBOOK",
+    "Row",
+    "Run",
+    "Table",
+    "check_runs",
+    "check_settings",
+    "load_table",
+    "load_tables",
+    "parameters_of",
+    "tables_folder",
+    "unique",
+]
 
 MODES = ("FIX", "CA")
 
@@ -159,13 +172,13 @@ def load_table(path: str | Path) -> Table:
     _check_keys(path, content, _TABLE_KEYS, optional={"shared", "repeated"})
     if content["table"] != path.stem:
         raise ValueError(f"{path}: it calls itself {content['table']!r}; the file and its table go by one name")
-    _check_runs(str(path), content["modes"], content["seeds"])
-    shared = _parameters(f"{path}, shared", content.get("shared"))
+    check_runs(str(path), content["modes"], content["seeds"])
+    shared = parameters_of(f"{path}, shared", content.get("shared"))
     if not isinstance(content["rows"], list):
         raise ValueError(f"{path}: rows is {shown(content['rows'])}, expected a list of rows")
     once = tuple(_row(path, entry, content) for entry in content["rows"])
-    repeated = _parameters(f"{path}, repeated", content.get("repeated"))
-    more = {str(name): _parameters(f"{path}, repeated {name!r}", given) for name, given in repeated.items()}
+    repeated = parameters_of(f"{path}, repeated", content.get("repeated"))
+    more = {str(name): parameters_of(f"{path}, repeated {name!r}", given) for name, given in repeated.items()}
     rows = once + tuple(_again(row, name, given) for name, given in more.items() for row in once)
     table = Table(content["table"], content["question"], content["notebook"], content["baseline"], shared, rows)
     names = [row.name for row in rows]
@@ -173,7 +186,7 @@ def load_table(path: str | Path) -> Table:
         raise ValueError(f"{path}: two rows are called {twice.pop()!r}")
     if table.baseline not in names:
         raise ValueError(f"{path}: the baseline {table.baseline!r} is no row; the rows are {', '.join(names)}")
-    _check_settings(path, table)
+    check_settings(path, table)
     return table
 
 
@@ -190,7 +203,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         return content
 
 
-def _parameters(where: str, given: Any) -> dict[str, Any]:
+def parameters_of(where: str, given: Any) -> dict[str, Any]:
     """Names and values of a row or of all. Raises ValueError for seed and mode, and for a number that YAML takes for a text."""
     if not isinstance(given, Mapping | None):
         raise ValueError(f"{where}: the parameters are {shown(given)}, expected names and values")
@@ -204,7 +217,7 @@ def _parameters(where: str, given: Any) -> dict[str, Any]:
     return dict(given or {})
 
 
-def _check_runs(where: str, modes: Any, seeds: Any) -> None:
+def check_runs(where: str, modes: Any, seeds: Any) -> None:
     """Raises ValueError for what are no lists of modes and of seeds, each once."""
     if not isinstance(modes, list) or not modes or any(mode not in MODES or modes.count(mode) > 1 for mode in modes):
         raise ValueError(f"{where}: modes is {shown(modes)}; it needs modes among {', '.join(MODES)}, each once, such as [FIX]")
@@ -212,7 +225,7 @@ def _check_runs(where: str, modes: Any, seeds: Any) -> None:
         raise ValueError(f"{where}: seeds is {shown(seeds)}; give a list of whole numbers, each once, such as [0, 1, 2]")
 
 
-def _check_settings(path: Path, table: Table) -> None:
+def check_settings(path: Path, table: Table) -> None:
     """Raises ValueError for a setting that cannot run, and for two rows that would measure the same of the same run."""
     first: dict[str, str] = {}
     for row in table.rows:
@@ -234,8 +247,8 @@ def _row(path: Path, entry: Any, table: Mapping[str, Any]) -> Row:
     if not isinstance(entry["name"], str):
         raise ValueError(f"{where}: its name is no text; put it in quotes")
     modes, seeds = (entry.get(key, table[key]) for key in ("modes", "seeds"))
-    _check_runs(where, modes, seeds)
-    parameters = _parameters(where, entry.get("parameters"))
+    check_runs(where, modes, seeds)
+    parameters = parameters_of(where, entry.get("parameters"))
     variants = entry.get("variants", ["all"])
     if not isinstance(variants, list) or not variants:
         raise ValueError(f"{where}: variants is {shown(variants)}, expected a list such as [all]")

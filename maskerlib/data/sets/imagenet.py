@@ -18,7 +18,7 @@ from PIL import Image
 
 from maskerlib.data.entry import SourceEntry
 from maskerlib.data.files.listing import list_folder
-from maskerlib.data.sets.imagenet_names import LISTS, imagenet_names, listed_classes
+from maskerlib.data.sets.imagenet_names import LISTS, imagenet_names, numbered_names
 from maskerlib.data.sets.indexed import Indexed
 from maskerlib.data.sets.record import Box, DataSet, Record
 from maskerlib.data.sets.xml_boxes import xml_objects
@@ -57,9 +57,8 @@ def imagenet(
 
     def read() -> tuple[list[str], Iterator[Record]]:
         wnids = [folder.name for folder in folders.values()]
-        if _numbered(wnids):
-            wnids = list(listed_classes(base)) or [str(number) for number in range(max(folders) + 1)]
-        return imagenet_names(base, wnids), _records(base, folders, annotations, boxed)
+        names = numbered_names(max(folders) + 1) if _numbered(wnids) else imagenet_names(base, wnids)
+        return names, _records(base, folders, annotations, boxed)
 
     watched = (base / split, *folders.values(), *boxes, *tables)
     return Indexed(DataSet(base, read, watched, ("imagenet", split, str(boxed))), size, **options)

@@ -12,7 +12,7 @@ from torchvision.models import ResNet50_Weights
 
 from maskerlib.data.sets.text import lines
 
-__all__ = ["LISTS", "imagenet_names", "listed_classes"]
+__all__ = ["LISTS", "imagenet_names", "listed_classes", "numbered_names"]
 
 LISTS = ("LOC_synset_mapping.txt", "words.txt")
 """Files of a root that may name the classes."""
@@ -31,8 +31,14 @@ def listed_classes(root: Path) -> dict[str, str]:
 def imagenet_names(root: Path, wnids: Sequence[str]) -> list[str]:
     """A name for each class: a list's first word for it where the 1,000 are not known, and its number where nothing is."""
     words = listed_classes(root)
-    usual = ResNet50_Weights.IMAGENET1K_V2.meta["categories"]
+    usual = numbered_names(0)
     every = sorted(wnids) if len(wnids) == len(usual) else list(words)
     if len(every) == len(usual) and set(wnids) <= set(every):
         return [usual[every.index(wnid)] for wnid in wnids]
     return [words.get(wnid, wnid) for wnid in wnids]
+
+
+def numbered_names(count: int) -> list[str]:
+    """Names of the labels 0 to below `count`, or of all 1,000 where that is no more; beyond them a label goes by its number."""
+    usual: list[str] = list(ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
+    return [*usual, *map(str, range(len(usual), count))]

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from maskerlib.data.entry import SourceEntry
-from maskerlib.data.sets.imagenet_names import LISTS, imagenet_names, listed_classes
+from maskerlib.data.sets.imagenet_names import numbered_names
 from maskerlib.data.sets.indexed import Indexed
 from maskerlib.data.sets.mask_rule import MaskRule
 from maskerlib.data.sets.record import Box, DataSet, Record
@@ -67,7 +67,6 @@ def wsol(
             expected = f"expected the metadata of wsolevaluation in {base / 'metadata'}"
             raise FileNotFoundError(f"{folder / name}: no such file; {expected}")
     watched = [folder / name for name in _LISTS if (folder / name).is_file()]
-    watched += [base / name for name in LISTS if (base / name).is_file()]
 
     def read() -> tuple[list[str], Iterator[Record]]:
         labels = {path: whole_number(text, where) for where, (path, text) in lines(folder / _LISTS[1], 2, ",")}
@@ -79,9 +78,7 @@ def wsol(
 def _names(base: Path, dataset: str, labels: dict[str, int]) -> list[str]:
     count = max(labels.values(), default=-1) + 1
     if dataset == "ILSVRC":
-        listed = list(listed_classes(base))
-        wnids = listed if len(listed) >= count else [str(label) for label in range(count)]
-        return imagenet_names(base, wnids)
+        return numbered_names(count)
     folders = {label: Path(path).parent.name for path, label in labels.items()}
     names = [folders.get(label, str(label)) for label in range(count)]
     return [name.partition(".")[2].replace("_", " ") or name for name in names] if dataset == "CUB" else names

@@ -279,7 +279,8 @@ class TestChoosing:
         monkeypatch.setattr(command_line, "METHODS_TABLE", "later")
         monkeypatch.setattr(command_line, "project_root", lambda: tmp_path)
         options, _, _ = tables(tmp_path, self.LE, [{"name": "one", "parameters": {"tv": 0.1}}])
-        monkeypatch.setattr(command_line, "load_tables", lambda folder: {"trial": options, "later": methods})
+        made = tmp_path / "figures" / "tables"
+        monkeypatch.setattr(command_line, "tables_of", lambda *_: ({"trial": options, "later": methods}, made))
         (tmp_path / "figures").mkdir()
         (tmp_path / "tables").rename(tmp_path / "figures" / "tables")
         assert command_line.main(["choose"]) == 1

@@ -166,7 +166,7 @@ def check_module(module: str, words: list[str], request: pytest.FixtureRequest) 
         own = not Path(words[0]).is_file()
         run_notebook(([STAND_IN] if own else words[:1]) + words[1:], monkeypatch)
     elif module == "maskerlib.experiments":
-        monkeypatch.setattr(experiments, "load_tables", not_run)
+        monkeypatch.setattr(experiments, "tables_of", not_run)
         monkeypatch.setattr(experiments, "_make_shared", not_run)
         assert experiments.main(words) == 2, "where the tables would be read"
     elif module == "maskerlib":

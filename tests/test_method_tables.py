@@ -399,9 +399,9 @@ class TestRankings:
 
     def test_the_figure_has_each_method_s_place_under_each_fill(self):
         (axis,) = ranks_figure(self.RESULTS, ["insertion"]).axes
-        assert [line.get_ydata().tolist() for line in axis.lines] == [[1, 1, 4], [2, 2, 3], [4, 3, 2], [3, 4, 1]]
+        assert [line.get_ydata().tolist() for line in axis.lines] == [[1, 4, 1], [2, 3, 2], [4, 2, 3], [3, 1, 4]]
         texts = [text.get_text() for text in axis.texts]
-        assert texts[:4] == list("abcd") and texts[4].startswith("τ 0.67") and texts[5].startswith("τ -1.00")
+        assert texts[:4] == list("abcd") and texts[4].startswith("τ -0.67") and texts[5].startswith("τ -1.00")
         assert axis.get_title() == "insertion (higher is better)"
 
 

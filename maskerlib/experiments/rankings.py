@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from maskerlib import plots
-from maskerlib.experiments.choices import FILLS
 from maskerlib.experiments.method_figures import colour_of
 from maskerlib.experiments.named import kind_of
 from maskerlib.experiments.settings import Setting
@@ -70,11 +69,13 @@ def _sign(metric: str) -> int:
 
 
 def ranks_figure(
-    results: Results, metrics: Sequence[str] = ("insertion", "deletion", "SRG"), fills: Sequence[str] = FILLS
+    results: Results,
+    metrics: Sequence[str] = ("insertion", "deletion", "SRG"),
+    fills: Sequence[str] = ("mean", "oracle", "blur"),
 ) -> Figure:
     """A panel a metric: each method's place by its mean over the seeds, 1 for the best, under one fill after the other.
 
-    A line a method; where lines cross, two fills disagree. Below each gap stands Kendall's tau of the two orders beside it
+    A line a method; where lines cross, two fills disagree: the exact one stands between the others. Below each gap stands Kendall's tau of the two orders beside it
     (`agreement`), with its interval.
     """
     methods = compared(results)

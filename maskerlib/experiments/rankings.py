@@ -75,8 +75,8 @@ def ranks_figure(
 ) -> Figure:
     """A panel a metric: each method's place by its mean over the seeds, 1 for the best, under one fill after the other.
 
-    A line a method; where lines cross, two fills disagree: the exact one stands between the others. Below each gap stands Kendall's tau of the two orders beside it
-    (`agreement`), with its interval.
+    A line a method; where lines cross, two fills disagree: the exact one stands between the others. Below each gap stands
+    Kendall's tau of the two orders beside it (`agreement`), with its interval.
     """
     methods = compared(results)
     figure, axes = plt.subplots(1, len(metrics), figsize=(4.2 * len(metrics), 0.9 + 0.3 * len(methods)), squeeze=False)

@@ -39,6 +39,8 @@ def arguments(description: str, out: str) -> argparse.ArgumentParser:
 class Times:
     """Seconds of one callable, a number a round: by the clock on the wall, and of processor in all threads.
 
+    Processes that it started and that have ended count, save on Windows.
+
     On a machine that is busy with other work the first includes waiting for it, the second hardly; on a GPU
     the second means nothing.
     """
@@ -59,13 +61,23 @@ def interleaved(
     for number in range(warm + rounds):
         for name, call in work.items():
             _finish(device)
-            wall, processor = time.perf_counter(), time.process_time()
+            wall, processor = time.perf_counter(), _processor()
             call()
             _finish(device)
             if number >= warm:
-                times[name].processor.append(time.process_time() - processor)
+                times[name].processor.append(_processor() - processor)
                 times[name].wall.append(time.perf_counter() - wall)
     return times
+
+
+def _processor() -> float:
+    """Seconds of processor so far: of this process, and of those that it started and waited for."""
+    if sys.platform == "win32":
+        return time.process_time()
+    import resource
+
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def peak_memory(work: Callable[[], object], device: torch.device) -> float | None:

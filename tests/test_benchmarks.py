@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from PIL import Image
 
 from maskerlib.classifiers.scene_resnet import scene_resnet
 from maskerlib.data.scenes.source import Scenes
@@ -291,6 +292,55 @@ def test_one_thread_is_not_measured_and_a_failure_is_named(script, monkeypatch, 
     monkeypatch.setattr(threads.subprocess, "run", lambda *command, **settings: failed)
     with pytest.raises(RuntimeError, match=r"2 threads, PASSIVE: the process that measures failed \(MemoryError: none left\)"):
         threads.apart(2, "PASSIVE", argparse.Namespace(images=1, seed=0))
+
+
+# --- loading --------------------------------------------------------------------------------------
+
+
+def test_the_photographs_of_the_loader_are_of_the_size_and_the_classes_and_the_same_again(script, tmp_path):
+    loader = script("loader")
+    for folder in ("a", "b"):
+        loader.write_photographs(tmp_path / folder, 5, (600, 400), seed=0)
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.JPEG"))
+    assert [path.parent.name for path in files] == ["n00000000", "n00000000", "n00000001", "n00000002", "n00000003"]
+    assert all((tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes() for path in files)
+    with Image.open(tmp_path / "a" / files[0]) as image:
+        assert image.size == (600, 400) and image.convert("L").getextrema()[1] > 100
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_both_loaders_load_every_image_of_full_batches(script, tmp_path, workers):
+    loader = script("loader")
+    loader.write_photographs(tmp_path / "train", 10, (60, 40), seed=0)
+    options = argparse.Namespace(size=16, batch=4, seed=0, workers=workers)
+    assert loader.load_ours(tmp_path, options) == loader.load_theirs(tmp_path, options) == 8
+
+
+def test_loading_is_measured_and_written(script, monkeypatch, tmp_path, capsys):
+    loader, out = script("loader"), tmp_path / "loader.json"
+    few = ["--batch", "2", "--images", "4", "--large", "2", "--size", "64", "--rounds", "1", "--steps", "1"]
+    loader.main([*few, "--network", "torchvision:resnet18", "--device", "cpu", "--out", str(out)])
+    result = read_json(out)
+    for size in ("500x375", "4000x3000"):
+        found = result[size]
+        speeds = found["images a second"]
+        assert positive(*speeds.values(), *found["processor seconds an image"].values(), found["processor ratio"])
+        assert found["ratio"] == pytest.approx(speeds["ours"] / speeds["torchvision"])
+    spent = result["a step"]
+    assert spent["share"] == pytest.approx(spent["loading"] / (spent["loading"] + spent["step"]))
+    assert spent["loading"] == pytest.approx(2 / result["500x375"]["images a second"]["ours"])
+    assert 20 * result["500x375"]["KB a file"] < result["4000x3000"]["KB a file"], "a large file holds much detail"
+    assert result["settings"]["threads"] == 1 and "torchvision's" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        loader.main(["--images", "4", "--batch", "8"])
+    assert "at least --batch 8" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there the processes that were started do not count")
+def test_the_processor_time_of_processes_that_were_started_counts(script):
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    work = {"apart": lambda: subprocess.run([sys.executable, "-c", burn], check=True)}
+    assert script("timing").interleaved(work, 1, torch.device("cpu"), warm=0)["apart"].processor[0] > 0.25
 
 
 # --- precision ------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Samples, batches and sources: what is known is kept, what is unknown is said plainly, order is kept."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -113,6 +114,19 @@ def test_batches_with_workers_are_the_same():
     alone, helped = (list(batches(Numbers(7), 3, workers=workers)) for workers in (0, 2))
     assert [batch.names for batch in alone] == [batch.names for batch in helped]
     assert all(torch.equal(a.images, b.images) for a, b in zip(alone, helped, strict=True))
+
+
+@pytest.mark.parametrize("counts", [(2, 0, 1), (0, 0), (3,)])
+def test_a_batch_is_handed_over_with_its_boxes_in_one_tensor(counts):
+    """A worker sends each tensor through a file descriptor of its own, and a process has few of these."""
+    batch = collate([sample(0.1 * at, boxes=count) for at, count in enumerate(counts)])
+    tensors = [value for value in batch.__getstate__().values() if isinstance(value, torch.Tensor)]
+    again = pickle.loads(pickle.dumps(batch))
+    assert len(tensors) == 3 and isinstance(again.boxes, tuple)
+    assert [each.shape for each in again.boxes] == [(count, 4) for count in counts]
+    assert all(torch.equal(one, other) for one, other in zip(batch.boxes, again.boxes, strict=True))
+    assert torch.equal(again.images, batch.images) and torch.equal(again.masks, batch.masks)
+    assert again.names == batch.names and again.ignores is None and torch.equal(again.labels, batch.labels)
 
 
 def test_batches_refuse_bad_numbers():

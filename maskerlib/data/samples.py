@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from maskerlib.data.augment import Crops, apply_crops
 from maskerlib.data.indices import as_indices, as_size, check_index
@@ -66,6 +66,16 @@ class Batch:
     def __len__(self) -> int:
         return len(self.images)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All boxes in one tensor: what a loader worker hands over costs a file descriptor for each that it has."""
+        joined = torch.cat(self.boxes) if self.boxes else None
+        return vars(self) | {"boxes": (joined, [len(boxes) for boxes in self.boxes])}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        joined, counts = state["boxes"]
+        boxes = () if joined is None else tuple(joined.split(counts))
+        vars(self).update(state | {"boxes": boxes})
+
     def to(self, device: torch.device | str) -> Self:
         """The same batch with every tensor on `device`."""
         return replace(
@@ -95,14 +105,15 @@ def collate(samples: Sequence[Sample]) -> Batch:
                 "give the source one size, or batch images of one size only"
             )
     masks = [sample.mask for sample in samples if sample.mask is not None]
+    stack = default_collate  # as torch.stack, but that a loader worker stacks into memory that it shares
     ignores = [torch.zeros(first[1:], dtype=torch.bool) if sample.ignore is None else sample.ignore for sample in samples]
     return Batch(
-        images=torch.stack([sample.image for sample in samples]),
+        images=stack([sample.image for sample in samples]),
         labels=torch.tensor(labels, dtype=torch.int64),
         boxes=tuple(sample.boxes for sample in samples),
-        masks=torch.stack(masks) if len(masks) == len(samples) else None,
+        masks=stack(masks) if len(masks) == len(samples) else None,
         names=tuple(sample.name for sample in samples),
-        ignores=torch.stack(ignores) if any(sample.ignore is not None for sample in samples) else None,
+        ignores=stack(ignores) if any(sample.ignore is not None for sample in samples) else None,
     )
 
 

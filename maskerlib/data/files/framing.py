@@ -101,7 +101,7 @@ def _moved(
     boxes: Tensor | None, image: Tensor, scaled: tuple[int, int], corner: tuple[int, int], size: tuple[int, int]
 ) -> Tensor:
     """The boxes (K, 4) of `image` after it was `scaled` and cropped to `size` at `corner`, all of them (down, across)."""
-    if boxes is None:
+    if boxes is None or not len(boxes):
         return torch.zeros(0, 4)
     stretch = boxes.new_tensor([scaled[1] / image.shape[2], scaled[0] / image.shape[1]] * 2)
     boxes = boxes * stretch - boxes.new_tensor([corner[1], corner[0]] * 2)

@@ -51,6 +51,8 @@ class FileSource(Source):
         enough = _twice(self.size)
 
         def has_enough(height: int, width: int) -> bool:
+            if not enough(height, width):  # nor has a part of it
+                return False
             x0, y0, x1, y1 = crops.window(at, height, width) or (0, 0, width, height)
             return enough(y1 - y0, x1 - x0)
 

@@ -2,6 +2,7 @@
 
     indices             positions and sizes that a source can be asked for
     augment             random crops and flips of a batch
+    loading             loader processes: batches made ahead of their use
     samples             the one form that every data source takes
     entry               what a source says of itself to be asked for by name
     boxes               around a mask; their size, how well two agree, what they cover

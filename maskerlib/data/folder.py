@@ -116,6 +116,9 @@ class Folder(FileSource):
         images = f"{len(self)} images of {len(self.class_names)} classes"
         return f"Folder({str(self.root)!r}: {images}, {self.skipped} skipped, {len(self.left_out)} left out)"
 
+    def name(self, index: int) -> str:
+        return str(self._files[index][0])
+
     def stored(self, index: int, enough: Enough | None = None) -> Sample:
         path, label, mask_path = self._files[index]
         name = self._key(path)

@@ -111,6 +111,9 @@ class Photos(FileSource):
     def __repr__(self) -> str:
         return f"Photos({len(self)} photographs, {len(self.left_out)} left out)"
 
+    def name(self, index: int) -> str:
+        return str(self.paths[index] or self.names[index])
+
     def stored(self, index: int, enough: Enough | None = None) -> Sample:
         name, path = self.names[index], self.paths[index]
         if path is None:

@@ -9,16 +9,17 @@ half-open: x1 and y1 are the first column and row outside, so that a box is x1 -
 """
 
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import Dataset, default_collate
 
 from maskerlib.data.augment import Crops, apply_crops
 from maskerlib.data.indices import as_indices, as_size, check_index
+from maskerlib.data.loading import InBatches, loading
 from maskerlib.running.checks import check_value, whole
 
 __all__ = ["Batch", "Relabelled", "Sample", "Source", "Subset", "batches", "check_image", "collate"]
@@ -77,14 +78,22 @@ class Batch:
         vars(self).update(state | {"boxes": boxes})
 
     def to(self, device: torch.device | str) -> Self:
-        """The same batch with every tensor on `device`."""
+        """The same batch with every tensor on `device`; of CUDA, before the copies from pinned memory have ended."""
+        aside = torch.device(device).type == "cuda"
+        return self._with(lambda tensor: tensor.to(device, non_blocking=aside))
+
+    def pin_memory(self) -> Self:
+        """The same batch in pinned memory, from which a GPU copies by itself."""
+        return self._with(Tensor.pin_memory)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Self:
         return replace(
             self,
-            images=self.images.to(device),
-            labels=self.labels.to(device),
-            boxes=tuple(boxes.to(device) for boxes in self.boxes),
-            masks=None if self.masks is None else self.masks.to(device),
-            ignores=None if self.ignores is None else self.ignores.to(device),
+            images=change(self.images),
+            labels=change(self.labels),
+            boxes=tuple(change(boxes) for boxes in self.boxes),
+            masks=None if self.masks is None else change(self.masks),
+            ignores=None if self.ignores is None else change(self.ignores),
         )
 
 
@@ -168,6 +177,10 @@ class Source(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         raise NotImplementedError
 
+    def name(self, index: int) -> str:
+        """What a sample is called in errors, without reading it."""
+        return f"image {index}"
+
     def batch(self, indices: Sequence[int] | Tensor) -> Batch:
         """The samples at `indices`, in that order. A source that has a faster way overrides this one.
 
@@ -205,6 +218,9 @@ class Subset(Source):
 
     def __getitem__(self, index: int) -> Sample:
         return self.source[self.indices[check_index(index, len(self))]]
+
+    def name(self, index: int) -> str:
+        return self.source.name(self.indices[index])
 
     def batch(self, indices: Sequence[int] | Tensor) -> Batch:
         return self.source.batch(self._there(indices))
@@ -253,6 +269,9 @@ class Relabelled(Source):
         label = int(self.labels[check_index(index, len(self))])
         return replace(self.source[index], label=None if label < 0 else label)
 
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
     def batch(self, indices: Sequence[int] | Tensor) -> Batch:
         there = as_indices(indices, len(self))
         return replace(self.source.batch(there), labels=self.labels[there])
@@ -262,25 +281,19 @@ class Relabelled(Source):
         return replace(self.source.cropped(there, crops), labels=self.labels[there])
 
 
-class _InBatches(Dataset[Batch]):
-    """A source seen as a list of batches, so that loader workers call the source's own fast `batch`."""
-
-    def __init__(self, source: Source, batch_size: int):
-        self.source, self.batch_size = source, batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self.source) // self.batch_size)
-
-    def __getitem__(self, number: int) -> Batch:
-        start = number * self.batch_size
-        return self.source.batch(range(start, min(start + self.batch_size, len(self.source))))
-
-
-def batches(source: Source, batch_size: int, *, workers: int = 0) -> Iterator[Batch]:
+def batches(source: Source, batch_size: int, *, workers: int = 0, device: torch.device | None = None) -> Iterator[Batch]:
     """Every sample once and in order, `batch_size` at a time; the last batch may be smaller.
 
-    workers: loader processes (0: load in this one). ValueError when batch_size < 1 or workers < 0.
+    workers: loader processes (0: load in this one).  device: where the batches go next (`maskerlib.data.loading.loading`).
+
+    ValueError when batch_size < 1 or workers < 0; later, what reading an image raises, in a worker as well, and RuntimeError,
+    with the images that it was at, where a worker dies.
     """
     check_value("batch_size", batch_size, whole(1))
     check_value("workers", workers, whole(0))
-    return iter(DataLoader(_InBatches(source, batch_size), batch_size=None, shuffle=False, num_workers=workers))
+    return _loaded(InBatches(source, batch_size), workers, device)
+
+
+def _loaded(batched: InBatches, workers: int, device: torch.device | None) -> Iterator[Batch]:
+    with loading(batched, range(len(batched)), workers=workers, device=device) as found:
+        yield from found

@@ -92,10 +92,12 @@ def train_masker(
         )
         state |= {"classifier": learner, "sgd": sgd, "pool": pool}
 
+    on_gpu = device.type == "cuda"  # it copies by itself, from memory that `run_steps` pins
+
     def step(number: int, batch: Batch) -> dict[str, float]:
-        images = batch.images.to(device, memory_format=classifier.memory_format)
+        images = batch.images.to(device, non_blocking=on_gpu).to(memory_format=classifier.memory_format)
         images = images if source.own_crops else apply_crops(images, run.crops(number))
-        labels = batch.labels.to(device)
+        labels = batch.labels.to(device, non_blocking=on_gpu)
         judge = None
         if pool is not None:
             pool.remember(number, learner)
@@ -126,6 +128,7 @@ def train_masker(
         state,
         identity=run.origin.run,
         folder=run.folder,
+        device=device,
         progress=progress,
         description=f"masker ({config.mode})",
         crops=run.crops if source.own_crops else None,

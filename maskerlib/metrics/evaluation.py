@@ -190,7 +190,7 @@ def evaluate(
             stack.enter_context(frozen(network))
         bar = tqdm(total=len(source), desc="evaluate", unit="image", disable=not progress)
         stack.enter_context(bar)
-        for batch in batches(source, batch_size, workers=workers):
+        for batch in batches(source, batch_size, workers=workers, device=device):
             batch = batch.to(device)
             for network in everyone.values():
                 check_images(batch.images, network, batch.names)

@@ -7,18 +7,17 @@ on one CPU machine, as one that never was.
 
 import contextlib
 import math
-import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from maskerlib.classifiers.doors import check_images
 from maskerlib.data.augment import Crops
+from maskerlib.data.loading import loading
 from maskerlib.data.samples import Batch, Source
 from maskerlib.running.checks import LARGEST_BATCH, SEED, check_fields, check_value, one_of, whole
 from maskerlib.running.files import hash_tensors, load_checkpoint, make_folder, remove_leftovers, save_checkpoint
@@ -69,7 +68,7 @@ class Plan:
         batch_size: images a batch. Batches run through one shuffled pass after another and may span two.
         seed: of the order of the images.
         checkpoint_every: steps between checkpoints.
-        workers: processes that load samples; 0 loads in this one.
+        workers: processes that load samples, over the whole run; 0 loads in this one. The batches are the same.
     """
 
     steps: int
@@ -133,6 +132,7 @@ def run_steps(
     identity: str,
     folder: Path | None = None,
     crops: Callable[[int], Crops] | None = None,
+    device: torch.device | None = None,
     progress: bool = True,
     description: str = "training",
 ) -> History:
@@ -145,13 +145,15 @@ def run_steps(
         folder: where the checkpoint lives; None keeps none. One process at a time trains into it.
         crops: the crops of a step by its number: batches are then `source.cropped(indices, crops(number))`. Workers compute
             them, so it is a function that can be pickled: one of a module, or a `functools.partial` of one.
+        device: where the steps take their batches, by copies with non_blocking; for CUDA they lie in pinned memory.
         progress: show a bar with the live numbers. `maskerlib.running.progress` reports them to a file in any case, where one
             is named.
 
     A first Ctrl-C lets the step that runs end and saves it, a second stops at once.
 
     Raises ValueError for an empty source, a folder that cannot be written to or is in use, or a checkpoint that is damaged or
-    belongs to another run; `Diverged` for a number or an image that is not finite; `Interrupted` after Ctrl-C.
+    belongs to another run; `Diverged` for a number or an image that is not finite; `Interrupted` after Ctrl-C; what reading an
+    image raises, in a worker as well; RuntimeError, with the images that it was at, where a worker dies.
     """
     if len(source) == 0:
         raise ValueError("the source holds no images; give one that does")
@@ -169,7 +171,8 @@ def run_steps(
         done = kept = start
         report(description, done, plan.steps)
         try:
-            for number, batch in enumerate(_batches(plan, source, start, crops), start=start):
+            loaded = loading(_Batches(plan, source, crops), range(start, plan.steps), workers=plan.workers, device=device)
+            for number, batch in enumerate(stack.enter_context(loaded), start=start):
                 torch.manual_seed(stream(plan.seed, "step", number).initial_seed())  # for dropout and its kind
                 _refuse_bad(batch, number)
                 numbers = step(number, batch)
@@ -235,8 +238,8 @@ def _restore(path: Path, state: Mapping[str, Stateful], identity: str, steps: in
     return done, history
 
 
-class _Batches(Dataset[Batch]):
-    """Batches of `source` by step number; a DataLoader worker can compute any of them."""
+class _Batches:
+    """Batches of `source` by step number; a loader worker can compute any of them."""
 
     def __init__(self, plan: Plan, source: Source, crops: Callable[[int], Crops] | None) -> None:
         self.plan, self.source, self.crops = plan, source, crops
@@ -249,25 +252,14 @@ class _Batches(Dataset[Batch]):
             self._passes[number] = torch.randperm(len(self.source), generator=generator)
         return self._passes[number]
 
-    def __getitem__(self, step: int) -> Batch:
+    def _indices(self, step: int) -> list[int]:
         first = step * self.plan.batch_size
         positions = range(first, first + self.plan.batch_size)
-        indices = [int(self._order(at // len(self.source))[at % len(self.source)]) for at in positions]
+        return [int(self._order(at // len(self.source))[at % len(self.source)]) for at in positions]
+
+    def __getitem__(self, step: int) -> Batch:
+        indices = self._indices(step)
         return self.source.batch(indices) if self.crops is None else self.source.cropped(indices, self.crops(step))
 
-
-def _batches(plan: Plan, source: Source, start: int, crops: Callable[[int], Crops] | None) -> Iterator[Batch]:
-    loader = DataLoader(
-        _Batches(plan, source, crops),
-        batch_size=None,
-        sampler=range(start, plan.steps),
-        num_workers=plan.workers,
-        worker_init_fn=_ignore_interrupts,
-        persistent_workers=False,
-    )
-    yield from loader
-
-
-def _ignore_interrupts(worker: int) -> None:
-    """A terminal sends Ctrl-C to the workers as well, which the process that they work for may still need for a step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    def names(self, step: int) -> list[str]:
+        return [self.source.name(index) for index in self._indices(step)]

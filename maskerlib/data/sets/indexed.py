@@ -87,6 +87,9 @@ class Indexed(FileSource):
         record = self.records[index]
         return record.labels or ((record.label,) if record.label >= 0 else ())
 
+    def name(self, index: int) -> str:
+        return str(self.root / self.records[index].path)
+
     def stored(self, index: int, enough: Enough | None = None) -> Sample:
         for further in range(len(self)):
             number = (index + further) % len(self)

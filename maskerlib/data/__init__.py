@@ -11,6 +11,7 @@
     photos              photographs without labels
     torchvision_source  a data set of torchvision as a source
     sets                the data sets of the field, in the layouts that they are published in
+    webdataset          images in tar archives, as WebDataset writes them
     scenes              the embedded data set: objects drawn into photographs
     registry            sources by name
     obtaining           the data sets of the field on this machine: what is there, and where the rest is to be had

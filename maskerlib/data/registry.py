@@ -20,6 +20,7 @@ SOURCES = Registry(
         "photos",
         "folder",
         "torchvision_source",
+        "webdataset",
         "sets.imagenet",
         "sets.imagenet_kaggle",
         "sets.wsol",

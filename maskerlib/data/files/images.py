@@ -4,6 +4,7 @@ Files go wrong in dull ways: a 16-bit scan that turns white, a CMYK print that t
 photograph that lies on its side, a download that stopped half-way. Each is settled here, once.
 """
 
+import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,18 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-__all__ = ["Enough", "Stored", "as_float", "check_channels", "open_image", "read_image", "read_stored", "stored_size"]
+__all__ = [
+    "Enough",
+    "Held",
+    "Stored",
+    "as_float",
+    "check_channels",
+    "held_in",
+    "open_image",
+    "read_image",
+    "read_stored",
+    "stored_size",
+]
 
 Enough = Callable[[int, int], bool]
 """(height, width) of an image -> whether that many pixels are enough for what is wanted of it."""
@@ -25,7 +37,37 @@ _ORIENTATION = 0x0112  # of EXIF; from 5 on height and width are exchanged
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, Pillow's own weights
 
 
-def read_image(path: str | Path, channels: int = 3) -> Tensor:
+@dataclass(frozen=True)
+class Held:
+    """The bytes of an image file that is no file of its own, and what it is called in errors."""
+
+    name: str
+    content: bytes
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def held_in(path: Path, part: tuple[int, int], name: str) -> Held:
+    """An image that lies within another file, such as an archive.
+
+    part: where it begins, and of how many bytes it is.
+
+    Raises FileNotFoundError for a missing file, ValueError for one that ends before the image does.
+    """
+    begin, size = part
+    try:
+        with path.open("rb") as file:
+            file.seek(begin)
+            content = file.read(size)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file, though {name} should be in it; check the path") from None
+    if len(content) != size:
+        raise ValueError(f"{name}: its archive ends within it; replace {path}")
+    return Held(name, content)
+
+
+def read_image(path: str | Path | Held, channels: int = 3) -> Tensor:
     """Read an image file as (channels, H, W) float32 in [0, 1], upright.
 
     channels: 3 for RGB; 1 for grey (BT.601 luma of colours); 4 for RGB and opacity.
@@ -57,7 +99,7 @@ class Stored:
         return boxes if down == across == 1 else boxes * boxes.new_tensor([across, down, across, down])
 
 
-def read_stored(path: str | Path, channels: int = 3, enough: Enough | None = None) -> Stored:
+def read_stored(path: str | Path | Held, channels: int = 3, enough: Enough | None = None) -> Stored:
     """As `read_image`, but left in 8 bit where the file has no more: to cut a part out first takes a fraction of the time.
 
     enough: where it is given, a JPEG file is decoded to 1/8, 1/4 or 1/2 of its sides, as long as that is enough.
@@ -87,7 +129,7 @@ def stored_size(path: str | Path) -> tuple[int, int]:
 
 
 @contextmanager
-def open_image(path: str | Path) -> Iterator[Image.Image]:
+def open_image(path: str | Path | Held) -> Iterator[Image.Image]:
     """The decoded, upright image; whatever Pillow says of a bad file becomes one error that names it.
 
     Errors as for `read_image`. Pipes and devices are not opened: reading one may never end.
@@ -97,21 +139,17 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _opened(path: str | Path, enough: Enough | None) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
+def _opened(path: str | Path | Held, enough: Enough | None) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
     """The image, and (H, W) of the whole file, upright; see `read_stored`."""
-    path = Path(path)
-    if not path.exists():
-        if path.is_symlink():
-            raise ValueError(f"{path}: a link to {path.readlink()}, which is not there; mend or remove it")
-        raise FileNotFoundError(f"{path}: no such image file; check the path")
-    if path.is_dir():
-        raise ValueError(f"{path}: expected an image file, this is a folder; give the path of one image")
-    if not path.is_file():
-        raise ValueError(f"{path}: expected an image file, this is a pipe or a device; remove it")
+    readable: Path | io.BytesIO
+    if isinstance(path, Held):
+        readable = io.BytesIO(path.content)
+    else:
+        readable = path = _file(Path(path))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
+            with Image.open(readable) as file:
                 size, times = (file.height, file.width), 1
                 if enough is not None and file.format == "JPEG":
                     turned = file.getexif().get(_ORIENTATION, 1) >= 5
@@ -132,6 +170,18 @@ def _opened(path: str | Path, enough: Enough | None) -> Iterator[tuple[Image.Ima
         ) from None
     except Exception as error:  # damaged files raise nearly anything: OSError, SyntaxError, struct.error
         raise ValueError(f"{path}: unreadable as an image ({error}); replace or remove it") from error
+
+
+def _file(path: Path) -> Path:
+    if not path.exists():
+        if path.is_symlink():
+            raise ValueError(f"{path}: a link to {path.readlink()}, which is not there; mend or remove it")
+        raise FileNotFoundError(f"{path}: no such image file; check the path")
+    if path.is_dir():
+        raise ValueError(f"{path}: expected an image file, this is a folder; give the path of one image")
+    if not path.is_file():
+        raise ValueError(f"{path}: expected an image file, this is a pipe or a device; remove it")
+    return path
 
 
 def _pixels(image: Image.Image, channels: int) -> np.ndarray:

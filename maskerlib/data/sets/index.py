@@ -24,7 +24,7 @@ from maskerlib.running.files import atomic_path
 
 __all__ = ["Index", "index_file", "open_index"]
 
-_FORMAT = 1  # of the file; it goes up when its arrays change
+_FORMAT = 2  # of the file; it goes up when its arrays change
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,7 @@ class Index:
     sizes, changed: (N,) int64, bytes of each image file and when it was changed last, in nanoseconds.
     boxes: (M, 4) float32, of all records one after another; those of record i end at box_ends[i].
     others, other_ends: (L,) int32, all classes of the records that have several, likewise.
+    parts: (N, 2) int64, where in its file each image begins, and its bytes; (0, 2) where each file is an image.
     text_ends, text: the paths, masks, ignores and names of all records in UTF-8; four of each record, in that order.
     """
 
@@ -47,6 +48,7 @@ class Index:
     box_ends: np.ndarray
     others: np.ndarray
     other_ends: np.ndarray
+    parts: np.ndarray
     text_ends: np.ndarray
     text: bytes
 
@@ -65,6 +67,7 @@ class Index:
             tuple(masks.split("\n")) if masks else (),
             tuple(ignores.split("\n")) if ignores else (),
             name,
+            (int(self.parts[number, 0]), int(self.parts[number, 1])) if len(self.parts) else None,
         )
 
     @classmethod
@@ -74,12 +77,12 @@ class Index:
         missing: "raise", or "skip" to leave out records without their image file.
 
         Raises FileNotFoundError, with the first of them and their number, for image files that are not there; ValueError for no
-        record at all, or one whose label has no name.
+        record at all, one whose label has no name, or when only some of the images are parts of a file.
         """
         names, records = data.read()
         root = data.root
         labels, stats, boxes, others, text = array("i"), array("q"), array("f"), array("i"), bytearray()
-        box_ends, other_ends, text_ends = array("q"), array("q"), array("q")
+        box_ends, other_ends, text_ends, parts = array("q"), array("q"), array("q"), array("q")
         absent: list[str] = []
         for record in tqdm(records, desc="indexing images", leave=False, disable=not progress):
             try:
@@ -94,6 +97,7 @@ class Index:
             box_ends.append(len(boxes) // 4)
             others.extend(record.labels)
             other_ends.append(len(others))
+            parts.extend(record.part or ())
             for field in (record.path, "\n".join(record.masks), "\n".join(record.ignores), record.name):
                 text += field.encode()
                 text_ends.append(len(text))
@@ -105,6 +109,8 @@ class Index:
             raise ValueError(f"{root}: no image of this split; check the root and the options")
         if max(labels) >= len(names):
             raise ValueError(f"{root}: an image of class {max(labels)}, though only {len(names)} classes have a name")
+        if len(parts) not in (0, 2 * len(labels)):
+            raise ValueError(f"{root}: {len(parts) // 2} of {len(labels)} images are parts of a file, expected all or none")
         files = np.array(stats, np.int64).reshape(-1, 2)
         return cls(
             tuple(names),
@@ -115,6 +121,7 @@ class Index:
             np.array(box_ends, np.int64),
             np.array(others, np.int32),
             np.array(other_ends, np.int64),
+            np.array(parts, np.int64).reshape(-1, 2),
             np.array(text_ends, np.int64),
             bytes(text),
         )

@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 
 from maskerlib.data.boxes import mask_box
-from maskerlib.data.files.images import Enough, check_channels, read_stored
+from maskerlib.data.files.images import Enough, check_channels, held_in, read_stored
 from maskerlib.data.files.source import FileSource
 from maskerlib.data.indices import as_size
 from maskerlib.data.samples import Sample
 from maskerlib.data.sets.index import index_file, open_index
-from maskerlib.data.sets.record import DataSet
+from maskerlib.data.sets.record import DataSet, Record
 from maskerlib.running.checks import check_value, one_of
 
 __all__ = ["INDEXES", "Changed", "Indexed"]
@@ -75,7 +75,7 @@ class Indexed(FileSource):
     @property
     def skipped_files(self) -> tuple[Path, ...]:
         """The images that could not be read."""
-        return tuple(self.root / self.records[number].path for number in self._unreadable.nonzero()[:, 0].tolist())
+        return tuple(self._path(self.records[number]) for number in self._unreadable.nonzero()[:, 0].tolist())
 
     @property
     def skipped(self) -> int:
@@ -88,7 +88,11 @@ class Indexed(FileSource):
         return record.labels or ((record.label,) if record.label >= 0 else ())
 
     def name(self, index: int) -> str:
-        return str(self.root / self.records[index].path)
+        return str(self._path(self.records[index]))
+
+    def _path(self, record: Record) -> Path:
+        """Where an image is; of a part of an archive, behind the path of this."""
+        return self.root / (record.path if record.part is None else record.name)
 
     def stored(self, index: int, enough: Enough | None = None) -> Sample:
         for further in range(len(self)):
@@ -108,11 +112,14 @@ class Indexed(FileSource):
     def _read(self, number: int, enough: Enough | None) -> Sample:
         record = self.records[number]
         path = self.root / record.path
-        image = read_stored(path, self.channels, None if record.masks else enough)
-        file = path.stat()
-        if (file.st_size, file.st_mtime_ns) != (self.records.sizes[number], self.records.changed[number]):
-            mend = "open the data set again" if self._file is None else f"remove {self._file}, and it is made anew"
-            raise Changed(f"{path}: the file was changed after the list of images was made; {mend}")
+        enough = None if record.masks else enough
+        if record.part is None:
+            image = read_stored(path, self.channels, enough)
+            self._check_unchanged(path, number)
+        else:
+            if path.is_file():  # of an archive that was changed, anything may lie there
+                self._check_unchanged(path, number)
+            image = read_stored(held_in(path, record.part, self.name(number)), self.channels, enough)
         mask = ignore = None
         if record.masks:
             masks, ignores = (tuple(self.root / each for each in files) for files in (record.masks, record.ignores))
@@ -122,3 +129,9 @@ class Indexed(FileSource):
             boxes = mask_box(mask)
         label = None if record.label < 0 else record.label
         return Sample(image.pixels, label, boxes, mask, record.name or record.path, ignore)
+
+    def _check_unchanged(self, path: Path, number: int) -> None:
+        file = path.stat()
+        if (file.st_size, file.st_mtime_ns) != (self.records.sizes[number], self.records.changed[number]):
+            mend = "open the data set again" if self._file is None else f"remove {self._file}, and it is made anew"
+            raise Changed(f"{path}: the file was changed after the list of images was made; {mend}")

@@ -22,6 +22,8 @@ class Record:
     boxes: of the object, none where they are unknown.
     masks: files whose union is the object.  ignores: files of what counts as neither.
     name: what the sample is called in messages; its path unless given.
+    part: where in the file the image begins, and of how many bytes it is, where the file is an archive; name is then its path in
+        the archive, behind that of the archive.
     """
 
     path: str
@@ -31,6 +33,7 @@ class Record:
     masks: tuple[str, ...] = ()
     ignores: tuple[str, ...] = ()
     name: str = ""
+    part: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class DataSet:
     """One split of a data set.
 
     root: of all paths.
-    read: reads the name of each label, and the records in their order; it is called where there is no index of them yet.
+    read: reads the name of each label, and the records in their order; it is called where there is no index of them yet. The
+        names may be complete only when all records have been taken.
     watched: the files and folders that say what the records are. When one of them changes, they are read again.
     identity: what else decides what the records are: the reader and its options.
     rule: what the values of mask files mean.

@@ -23,6 +23,10 @@ __all__ = ["ENTRY", "FromTorchvision", "MapStyle", "torchvision_source"]
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
+# Where data sets keep the labels of all items: a sequence of labels, or one of (file, label).
+_LABELS, _PAIRS = ("targets", "_labels", "labels", "y"), ("samples", "_samples")
+_COMPARED = 8  # items that labels of another name than `targets` are compared with, spread over all
+
 
 class MapStyle(Protocol):
     """A data set with a length whose items are (image, label)."""
@@ -39,10 +43,12 @@ class FromTorchvision(FileSource):
         number, -1 or None where it is unknown. Build it without a `transform`, so that crops are cut from the image's own
         pixels; of one that normalises the values would not lie in [0, 1], which is refused.
     size: pixels per side, or (height, width). Images are scaled to cover it and cropped at the centre.
-    class_names: one name a class; None means the data set's own `classes`, where it has them.
+    class_names: one name a class; None means the data set's own `classes` or `categories`, where it has them.
     channels: 3 for RGB, 1 for grey, 4 for RGB and opacity.
 
-    The labels are the data set's `targets` (also through `torch.utils.data.Subset`); where it has none every item is read once.
+    The labels are the data set's `targets`, after its `target_transform` (also through `torch.utils.data.Subset`). Where it has
+    none, they are what it keeps under another usual name, once a few items were found to have these labels; else every item is
+    read once.
 
     Raises ValueError, naming the item, for an image or a label of another kind, and for a label without a name.
     """
@@ -59,9 +65,11 @@ class FromTorchvision(FileSource):
         self.size = as_size(size)
         self.channels = check_channels(channels)
         known = _labels(dataset)
-        given = [dataset[index][1] for index in range(len(dataset))] if known is None else known
+        given = (dataset[index][1] for index in range(len(dataset))) if known is None else known
         self.labels = torch.tensor([_label(label, index) for index, label in enumerate(given)], dtype=torch.int64)
-        names = _inside(dataset, "classes") if class_names is None else class_names
+        names = class_names
+        if names is None:
+            names = _inside(dataset, "classes") or _inside(dataset, "categories")
         self.class_names = tuple(map(str, names or ()))
         most = int(self.labels.max()) if len(self.labels) else -1
         if self.class_names and most >= len(self.class_names):
@@ -121,10 +129,32 @@ def _labels(dataset: MapStyle | Dataset[Any]) -> list[Any] | None:
     if isinstance(dataset, Subset):
         whole = _labels(dataset.dataset)
         return None if whole is None else [whole[index] for index in dataset.indices]
-    targets = getattr(dataset, "targets", None)
-    if targets is None or len(targets) != len(cast(MapStyle, dataset)):
-        return None
-    return targets.tolist() if isinstance(targets, Tensor | np.ndarray) else list(targets)
+    change = getattr(dataset, "target_transform", None)
+    for name in _LABELS + _PAIRS:
+        held = getattr(dataset, name, None)
+        if not isinstance(held, Sequence | Tensor | np.ndarray) or len(held) != len(cast(MapStyle, dataset)):
+            continue
+        listed = held.tolist() if isinstance(held, Tensor | np.ndarray) else list(held)
+        if name in _PAIRS:
+            if any(not isinstance(pair, tuple) or len(pair) != 2 for pair in listed):
+                continue
+            listed = [label for _, label in listed]
+        try:
+            labels = listed if change is None else [change(label) for label in listed]
+        except Exception:  # it is for another target than this one
+            continue
+        if name == "targets" or _agrees(cast(MapStyle, dataset), labels):
+            return labels
+    return None
+
+
+def _agrees(dataset: MapStyle, labels: list[Any]) -> bool:
+    """Whether some items have these labels, and not what another option of the data set makes their target."""
+    try:
+        indices = range(0, len(labels), max(1, len(labels) // _COMPARED))
+        return all(_label(dataset[index][1], index) == _label(labels[index], index) for index in indices)
+    except ValueError:
+        return False
 
 
 def _label(label: Any, index: int) -> int:

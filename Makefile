@@ -69,6 +69,7 @@ bench: $(STAMP) ## measure training steps, masks per second, evaluation, threads
 	@$(PY) benchmarks/masks.py $(ARGS)
 	@$(PY) benchmarks/threads.py $(ARGS)
 	@$(PY) benchmarks/loader.py $(ARGS)
+	@$(PY) benchmarks/index.py
 
 bench-precision: $(STAMP) ## compare maskers trained in bf16 with maskers trained in fp32; takes longer
 	@$(PY) benchmarks/precision.py $(ARGS)

@@ -343,6 +343,24 @@ def test_the_processor_time_of_processes_that_were_started_counts(script):
     assert script("timing").interleaved(work, 1, torch.device("cpu"), warm=0)["apart"].processor[0] > 0.25
 
 
+def test_a_start_is_measured_twice_and_the_second_reads_the_list(script, monkeypatch, tmp_path, capsys):
+    index, out = script("index"), tmp_path / "index.json"
+    index.main(["--images", "3000", "--out", str(out)])
+    result = read_json(out)
+    for name in ("first start", "from the list"):
+        found = result[name]
+        assert found["images"] == 3000 and found["last"] == "train/n00000999/n00000999_2999.JPEG"
+        assert positive(*found["seconds"].values()) and (found["MB"] is None or found["MB"] < 200)
+    assert 0 < result["MB of the list"] < 1 and "3,000 images" in capsys.readouterr().out
+    index.start(tmp_path, 10)
+    monkeypatch.setattr("maskerlib.data.sets.index.Index.of", None)
+    assert index.start(tmp_path, 10)["last"].endswith("_9.JPEG"), "nothing is listed again"
+    failed = subprocess.CompletedProcess([], 1, stdout="", stderr="Traceback ...\nMemoryError: none left\n")
+    monkeypatch.setattr(index.subprocess, "run", lambda *command, **settings: failed)
+    with pytest.raises(RuntimeError, match=r"the process that measures failed \(MemoryError: none left\)"):
+        index.apart(tmp_path, 10)
+
+
 # --- precision ------------------------------------------------------------------------------------
 
 

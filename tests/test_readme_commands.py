@@ -169,6 +169,10 @@ def check_module(module: str, words: list[str], request: pytest.FixtureRequest) 
         monkeypatch.setattr(experiments, "tables_of", not_run)
         monkeypatch.setattr(experiments, "_make_shared", not_run)
         assert experiments.main(words) == 2, "where the tables would be read"
+    elif module == "maskerlib" and words[:1] == ["data"]:
+        for name in ("look_at", "download"):
+            monkeypatch.setattr(f"maskerlib.data.obtaining.{name}", not_run)
+        assert explaining.main(words) == (2 if words[1:] else 0), "where a folder would be looked at"
     elif module == "maskerlib":
         given = explaining._parser().parse_args(words)
         if getattr(given, "option", None):

@@ -161,6 +161,12 @@ def test_batch_size_changes_nothing():
     np.testing.assert_allclose(tables[1], tables[2], atol=1e-6)
 
 
+def test_workers_change_nothing():
+    results = [evaluate(METHODS, Squares(10), classifier(), per_image=True, batch_size=4, workers=number) for number in (0, 2)]
+    for alone, helped in zip(*results, strict=True):
+        pd.testing.assert_frame_equal(alone, helped, check_exact=True)
+
+
 def test_each_number_uses_its_own_classifier():
     """The explained classifier is always wrong; SM still asks the evaluation classifier."""
     seen = {}

@@ -168,7 +168,7 @@ def decided(source: Source, classifier: Classifier, *, every: bool = False, batc
     labels = source.labels.clone()
     start = 0
     with frozen(classifier), torch.no_grad():
-        for batch in batches(source, batch_size, workers=workers):
+        for batch in batches(source, batch_size, workers=workers, device=classifier.mean.device):
             images = check_images(batch.images, classifier, batch.names).to(classifier.mean.device)
             answers = classifier.predicted(classifier(images)).cpu()
             part = slice(start, start + len(answers))

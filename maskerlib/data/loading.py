@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-__all__ = ["AHEAD", "Batched", "InBatches", "loading"]
+__all__ = ["AHEAD", "Batched", "InBatches", "loading", "moved"]
 
 AHEAD = 2
 """Batches that each worker has ready before they are asked for."""
@@ -63,7 +63,7 @@ def loading(
 
     Args:
         workers: processes that make them, each `AHEAD` batches in advance; 0 makes them here, when they are asked for.
-        device: where they go next. For CUDA they lie in pinned memory, so that copies with non_blocking need not be waited for.
+        device: where they go next. For CUDA they lie in pinned memory, so that nobody waits while they are `moved`.
 
     Raises, where a batch is asked for, what making it raised; RuntimeError, with the images that it was at, when a worker died,
     there or elsewhere in the context.
@@ -85,6 +85,11 @@ def loading(
         if not workers or "DataLoader worker" not in str(error):
             raise
         raise RuntimeError(_death(str(error), batched, now.tolist())) from None
+
+
+def moved(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """The tensor on a device; CUDA copies it by itself from pinned memory, and what is asked of it next waits for that."""
+    return tensor.to(device, non_blocking=torch.device(device).type == "cuda")
 
 
 class _Failed:

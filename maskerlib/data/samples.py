@@ -19,7 +19,7 @@ from torch.utils.data import Dataset, default_collate
 
 from maskerlib.data.augment import Crops, apply_crops
 from maskerlib.data.indices import as_indices, as_size, check_index
-from maskerlib.data.loading import InBatches, loading
+from maskerlib.data.loading import InBatches, loading, moved
 from maskerlib.running.checks import check_value, whole
 
 __all__ = ["Batch", "Relabelled", "Sample", "Source", "Subset", "batches", "check_image", "collate"]
@@ -78,9 +78,8 @@ class Batch:
         vars(self).update(state | {"boxes": boxes})
 
     def to(self, device: torch.device | str) -> Self:
-        """The same batch with every tensor on `device`; of CUDA, before the copies from pinned memory have ended."""
-        aside = torch.device(device).type == "cuda"
-        return self._with(lambda tensor: tensor.to(device, non_blocking=aside))
+        """The same batch with every tensor on `device` (`maskerlib.data.loading.moved`)."""
+        return self._with(lambda tensor: moved(tensor, device))
 
     def pin_memory(self) -> Self:
         """The same batch in pinned memory, from which a GPU copies by itself."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.networks import with_gradients
 from maskerlib.data.augment import apply_crops
+from maskerlib.data.loading import moved
 from maskerlib.data.samples import Batch, Source
 from maskerlib.masker.real_time import RealTimeConfig
 from maskerlib.masker.run import MaskerRun, check_config
@@ -63,12 +64,12 @@ def train_real_time(
     decoder_adam = torch.optim.Adam(rest, lr=config.lr, weight_decay=config.weight_decay)
 
     def step(number: int, batch: Batch) -> dict[str, float]:
-        images = batch.images.to(device, memory_format=classifier.memory_format)
+        images = moved(batch.images, device).to(memory_format=classifier.memory_format)
         images = images if source.own_crops else apply_crops(images, run.crops(number))
         selects = number < config.selector_steps
         share = config.selector_fakes if selects else config.fakes
         asked = asked_for(batch.labels, classes, share, stream(config.seed, "fakes", number)).to(device)
-        labels = batch.labels.to(device)
+        labels = moved(batch.labels, device)
         with torch.no_grad(), autocast(config.precision, device):
             logits, activations = learner.activations(images)
         decoder.embed.requires_grad_(selects)
@@ -94,6 +95,7 @@ def train_real_time(
         {"masker": decoder, "selector adam": selector_adam, "decoder adam": decoder_adam},
         identity=run.origin.run,
         folder=run.folder,
+        device=device,
         progress=progress,
         description="real-time saliency",
         crops=run.crops if source.own_crops else None,

@@ -12,6 +12,7 @@ from torch import Tensor
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.networks import with_gradients
 from maskerlib.data.augment import apply_crops
+from maskerlib.data.loading import moved
 from maskerlib.data.samples import Batch, Source
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.pool import ClassifierPool
@@ -92,12 +93,10 @@ def train_masker(
         )
         state |= {"classifier": learner, "sgd": sgd, "pool": pool}
 
-    on_gpu = device.type == "cuda"  # it copies by itself, from memory that `run_steps` pins
-
     def step(number: int, batch: Batch) -> dict[str, float]:
-        images = batch.images.to(device, non_blocking=on_gpu).to(memory_format=classifier.memory_format)
+        images = moved(batch.images, device).to(memory_format=classifier.memory_format)
         images = images if source.own_crops else apply_crops(images, run.crops(number))
-        labels = batch.labels.to(device, non_blocking=on_gpu)
+        labels = moved(batch.labels, device)
         judge = None
         if pool is not None:
             pool.remember(number, learner)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskerlib.data.augment import random_crop_flip
+from maskerlib.data.loading import moved
 from maskerlib.data.samples import Batch, Source
 from maskerlib.running.checks import LARGEST_BATCH, SEED, WIDEST, above, check_fields, check_value, whole
 from maskerlib.running.files import hash_tensors
@@ -150,7 +151,7 @@ def train_inpainter(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, config.steps)
 
     def step(number: int, batch: Batch) -> dict[str, float]:
-        images = batch.images.to(mean.device, memory_format=torch.channels_last)
+        images = moved(batch.images, mean.device).to(memory_format=torch.channels_last)
         draws = stream(config.seed, "inpainter", number)
         images = random_crop_flip(images, draws, scale=(0.5, 1.0))
         count, _, height, width = images.shape

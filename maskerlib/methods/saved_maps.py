@@ -67,7 +67,7 @@ def save_maps(
     bar = tqdm(total=len(source), desc="maps", unit="image", disable=not progress)
     with frozen(classifier), bar, _writer(where, len(source), as_size(source.size)) as write:
         done = 0
-        for batch in batches(source, batch_size, workers=workers):
+        for batch in batches(source, batch_size, workers=workers, device=classifier.mean.device):
             batch = batch.to(classifier.mean.device)
             check_images(batch.images, classifier, batch.names)
             own = labels[done : done + len(batch)].to(batch.images.device)

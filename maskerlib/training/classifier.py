@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.classifiers.doors import aligned, check_classifier, check_images
 from maskerlib.data.augment import random_crop_flip
+from maskerlib.data.loading import moved
 from maskerlib.data.samples import Batch, Source, batches
 from maskerlib.running.checks import LARGEST_BATCH, SEED, above, between, check_fields, one_of, rising, whole
 from maskerlib.running.precision import PRECISIONS, autocast
@@ -111,11 +112,11 @@ def train_classifier(
     sgd = torch.optim.SGD(groups, lr=config.lr, momentum=momentum, weight_decay=decay, nesterov=momentum > 0)
 
     def step(number: int, batch: Batch) -> dict[str, float]:
-        images = batch.images.to(device, memory_format=classifier.memory_format)
+        images = moved(batch.images, device).to(memory_format=classifier.memory_format)
         images = random_crop_flip(images, stream(config.seed, "augment", number), scale=config.crop_scale)
         if number < config.small * steps:
             images = F.interpolate(images, scale_factor=2 / 3, mode="bilinear", antialias=True)
-        labels = batch.labels.to(device)
+        labels = moved(batch.labels, device)
         for group in sgd.param_groups:
             group["lr"] = config.lr * _one_cycle(number, steps)
         sgd.zero_grad(set_to_none=True)

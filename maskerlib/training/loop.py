@@ -145,7 +145,7 @@ def run_steps(
         folder: where the checkpoint lives; None keeps none. One process at a time trains into it.
         crops: the crops of a step by its number: batches are then `source.cropped(indices, crops(number))`. Workers compute
             them, so it is a function that can be pickled: one of a module, or a `functools.partial` of one.
-        device: where the steps take their batches, by copies with non_blocking; for CUDA they lie in pinned memory.
+        device: where the steps take their batches (`maskerlib.data.loading.moved`); for CUDA they lie in pinned memory.
         progress: show a bar with the live numbers. `maskerlib.running.progress` reports them to a file in any case, where one
             is named.
 

@@ -78,6 +78,7 @@ class TrainingRun:
             {self.name: module, **state},
             identity=self.identity,
             folder=self.folder,
+            device=next((weight.device for weight in module.parameters()), None),
             progress=progress,
             description=self.name,
         )

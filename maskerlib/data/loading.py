@@ -135,7 +135,7 @@ def _death(message: str, batched: Batched[Any], now: list[list[int]]) -> str:
     how = re.search(r"killed by signal: (\w+( \w+)*)", message)
     told = f"a loader process died ({how[0] if how else 'it ended without a word'})"
     numbers = [number for process, number in now if number >= 0 and process in dead]
-    mend = "it may have run out of memory: take fewer workers or a smaller batch; workers=0 shows what happens at these images"
+    mend = "take fewer workers or a smaller batch if memory ran out, also that which they share (/dev/shm); workers=0 shows more"
     if not numbers:
         return f"{told}; {mend}"
     names = batched.names(numbers[0])

@@ -37,7 +37,7 @@ SOURCES = Registry(
 
 
 def source_named(name: str, *, size: int | tuple[int, int] | None = None, **options: Any) -> Source:
-    """The data source called `name`, one of `SOURCES`: "scenes", "photos", "folder:my_images", "torchvision:CIFAR10".
+    """The data source called `name`, one of `SOURCES`: "scenes", "photos", "folder:my_images", "imagenet:PATH", ...
 
     Args:
         size: pixels per side, or (height, width), of every image; None means the source's own.
@@ -45,8 +45,9 @@ def source_named(name: str, *, size: int | tuple[int, int] | None = None, **opti
             torchvision.
 
     Raises ValueError for an unknown name or option, with those that there are; else what the source itself raises, which is
-    documented at `maskerlib.data.scenes.source.Scenes`, `maskerlib.data.photos.Photos`, `maskerlib.data.folder.Folder` and
-    `maskerlib.data.torchvision_source.torchvision_source`.
+    documented at `maskerlib.data.scenes.source.Scenes`, `maskerlib.data.photos.Photos`, `maskerlib.data.folder.Folder`,
+    `maskerlib.data.torchvision_source.torchvision_source`, `maskerlib.data.webdataset.webdataset` and the readers of
+    `maskerlib.data.sets`.
     """
     source: Source = SOURCES.made(name, options if size is None else {"size": size} | options)
     return source

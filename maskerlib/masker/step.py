@@ -19,6 +19,7 @@ from maskerlib.masking.infills import INFILLS, Filling, Infill, mean_colour
 from maskerlib.masking.masks import area
 from maskerlib.masking.objectives import objective_backward
 from maskerlib.running.precision import autocast
+from maskerlib.running.seeds import for_each
 
 __all__ = ["compute_gradients"]
 
@@ -34,10 +35,12 @@ def compute_gradients(
     infill: Infill | None = None,
     answers: Tensor | None = None,
     after_clean: Callable[[], None] | None = None,
+    batch_size: int | None = None,
 ) -> dict[str, Tensor]:
     """The gradients of one step, left in `.grad` of the masker and, for CA, of the classifier. No weight moves.
 
-    Whatever is drawn (noise of a sampled mask, sizes asked for, noise as infill) comes from torch's global generator.
+    Whatever is drawn (noise of a sampled mask, sizes asked for, noise as infill) comes from torch's global generator
+    (`maskerlib.running.seeds.for_each`).
 
     Args:
         config: everything that concerns one step is read: mode, objective, infill, mask, regions, condition, precision.
@@ -50,10 +53,13 @@ def compute_gradients(
         infill: what stands where the image is hidden, when the config says "given".
         answers: (B, C) of 0 and 1, what a classifier with a sigmoid head is to say of the clean images as it learns.
         after_clean: called where the classifier holds the gradients of the clean images, and not yet those of the masked ones.
+        batch_size: of the batch that these images are a part of, B where it is None. Gradients and results are then what this
+            part adds to the means over the batch: those of all parts add up to them, however unequal they are.
 
     Returns scalars by name: the objective and its terms, the mean area, the share of clean images classified right.
     """
     learns = config.mode == "CA"
+    share = 1.0 if batch_size is None else len(images) / batch_size
     with torch.set_grad_enabled(learns), autocast(config.precision, images.device):
         logits, activations = classifier.activations(images)
     if labels.min() < 0:
@@ -65,6 +71,7 @@ def compute_gradients(
             clean_loss = F.cross_entropy(logits, labels)
         else:
             clean_loss = F.binary_cross_entropy_with_logits(logits, answers)
+        clean_loss = clean_loss * share
         torch.autograd.backward(clean_loss)
         numbers["clean"] = clean_loss.detach()
         if after_clean is not None:
@@ -74,7 +81,7 @@ def compute_gradients(
         areas, conditioning = None, None
         if config.condition == "size":
             low, high = config.areas
-            areas = conditioning = low + (high - low) * torch.rand(len(images), device=images.device)
+            areas = conditioning = low + (high - low) * for_each(torch.rand_like, torch.empty(len(images), device=images.device))
         elif config.condition == "class":
             conditioning = labels
         height, width = images.shape[-2:]
@@ -95,11 +102,11 @@ def compute_gradients(
     hidden = _hidden(config, infill, images, classifier.mean)
     question = classifier.decision(logits.detach(), labels)[1]
     terms = objective_backward(
-        config.objective, classify, images, mask, question, clean_correct, hidden, areas=areas, train=train
+        config.objective, classify, images, mask, question, clean_correct, hidden, areas=areas, train=train, share=share
     )
-    means = {name: term.mean() for name, term in terms.items()}
+    means = {name: term.mean() * share for name, term in terms.items()}
     numbers = {"objective": torch.stack(list(means.values())).sum(), **numbers, **means}
-    return {**numbers, "area": area(mask.detach()).mean(), "right": clean_correct.mean()}
+    return {**numbers, "area": area(mask.detach()).mean() * share, "right": clean_correct.mean() * share}
 
 
 def _hidden(config: MaskerConfig, infill: Infill | None, images: Tensor, mean: Tensor) -> dict[str, Filling]:

@@ -2,6 +2,9 @@
 
 One step, in this order: the pool says who judges; every gradient is computed (`maskerlib.masker.step`); then, and only then,
 weights move.
+
+Several processes (`maskerlib.running.distributed`) share each batch: what they computed is added up in between, once, and every
+one of them then takes the same step.
 """
 
 from pathlib import Path
@@ -19,6 +22,9 @@ from maskerlib.masker.run import MaskerRun, check_config
 from maskerlib.masker.step import compute_gradients
 from maskerlib.masker.trained import Trained
 from maskerlib.masking.infills import Infill
+from maskerlib.running.distributed import add_up, share
+from maskerlib.running.seeds import part_of_batch
+from maskerlib.training.batch_norm import whole_batch_norm
 from maskerlib.training.loop import Plan, Stateful, learning_rate_factor, run_steps, steps_for
 
 __all__ = ["train_masker"]
@@ -48,13 +54,13 @@ def train_masker(
             (`maskerlib.classifiers.doors.aligned`).
         folder: where the run lives. A run that was killed goes on from its last checkpoint; a finished one is loaded, not
             repeated; `config.json`, `history.json`, `provenance.json`, `masker.pt` and, for CA, `classifier.pt` are left.
-            None keeps nothing.
+            None keeps nothing. Several processes share it, and it may go on with another number of them.
         device: None means the classifier's.
         workers: processes that load samples.
 
-    Raises ValueError when the folder holds another run or cannot be written to, for a configuration of another training, a
-    classifier that returns no logits or a source that does not suit it (see `maskerlib.classifiers.doors`);
-    `maskerlib.training.loop.Diverged` when a number stops being finite.
+    Raises ValueError when the folder holds another run or cannot be written to, for more processes than images a batch, for a
+    configuration of another training, a classifier that returns no logits or a source that does not suit it (see
+    `maskerlib.classifiers.doors`); `maskerlib.training.loop.Diverged` when a number stops being finite.
     """
     check_config(config, MaskerConfig)
     run = MaskerRun(classifier, source, config, targets=targets, folder=folder, infill=infill)
@@ -71,6 +77,7 @@ def train_masker(
     # the clean images that the masker reads, and pool members judge in eval mode as well. Only the weights learn.
     learner.eval().requires_grad_(learns)
 
+    mine = share()
     steps = config.steps or steps_for(config.passes, len(source), config.batch_size)
     plan = Plan(steps, config.batch_size, config.seed, config.checkpoint_every, workers)
     adam = torch.optim.Adam(masker.parameters(), lr=config.masker_lr, weight_decay=config.weight_decay)
@@ -94,7 +101,7 @@ def train_masker(
 
     def step(number: int, batch: Batch) -> dict[str, float]:
         images = batch.images.to(device, memory_format=classifier.memory_format)
-        images = images if source.own_crops else apply_crops(images, run.crops(number))
+        images = images if source.own_crops else apply_crops(images, run.crops(number).part(mine))
         labels = batch.labels.to(device)
         judge = None
         if pool is not None:
@@ -109,9 +116,22 @@ def train_masker(
             with torch.no_grad():
                 answers = (teacher(images) > 0).float().scatter_(1, labels[:, None], 1.0)
         aside = _Aside(learner) if learns and config.classifier_steps == 2 else None
-        numbers = compute_gradients(
-            config, learner, masker, images, labels, judge=judge, infill=infill, answers=answers, after_clean=aside
-        )
+        with part_of_batch(mine, config.batch_size):
+            numbers = compute_gradients(
+                config,
+                learner,
+                masker,
+                images,
+                labels,
+                judge=judge,
+                infill=infill,
+                answers=answers,
+                after_clean=aside,
+                batch_size=config.batch_size,
+            )
+        weights = [weight for optimiser, _ in rates for group in optimiser.param_groups for weight in group["params"]]
+        gradients = [weight.grad for weight in weights] + (aside.clean if aside is not None else [])
+        add_up([*(gradient for gradient in gradients if gradient is not None), *numbers.values()])
         numbers["gradient norm"] = torch.nn.utils.clip_grad_norm_(masker.parameters(), config.clip_norm)
         if aside is not None:
             aside.step(sgd)
@@ -119,17 +139,19 @@ def train_masker(
             optimiser.step()
         return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
 
-    history = run_steps(
-        plan,
-        source,
-        step,
-        state,
-        identity=run.origin.run,
-        folder=run.folder,
-        progress=progress,
-        description=f"masker ({config.mode})",
-        crops=run.crops if source.own_crops else None,
-    )
+    with whole_batch_norm(masker):
+        history = run_steps(
+            plan,
+            source,
+            step,
+            state,
+            identity=run.origin.run,
+            folder=run.folder,
+            progress=progress,
+            description=f"masker ({config.mode})",
+            crops=run.crops if source.own_crops else None,
+            shared=True,
+        )
     return run.finished(masker, learner, history)
 
 

@@ -1,5 +1,6 @@
 """What every training shares, and the training of a classifier. Imports `running`, `data` and `classifiers`.
 
+    batch_norm  batch norm over the batch of all processes
     loop        steps, checkpoints, and a run that survives a kill
     finished    what a training leaves behind, so that it is loaded and not repeated
     run         a run whose result is the weights of one module: loaded, or trained and kept

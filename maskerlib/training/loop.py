@@ -21,6 +21,7 @@ from maskerlib.classifiers.doors import check_images
 from maskerlib.data.augment import Crops
 from maskerlib.data.samples import Batch, Source
 from maskerlib.running.checks import LARGEST_BATCH, SEED, check_fields, check_value, one_of, whole
+from maskerlib.running.distributed import agreed, anyone, first, share, world
 from maskerlib.running.files import hash_tensors, load_checkpoint, make_folder, remove_leftovers, save_checkpoint
 from maskerlib.running.interruption import Interrupted, interruptible
 from maskerlib.running.processes import sole_use
@@ -135,6 +136,7 @@ def run_steps(
     crops: Callable[[int], Crops] | None = None,
     progress: bool = True,
     description: str = "training",
+    shared: bool = False,
 ) -> History:
     """Call `step(number, batch)` for each step of `plan`; return the history of what it returned.
 
@@ -147,29 +149,41 @@ def run_steps(
             them, so it is a function that can be pickled: one of a module, or a `functools.partial` of one.
         progress: show a bar with the live numbers. `maskerlib.running.progress` reports them to a file in any case, where one
             is named.
+        shared: where there are several processes (`maskerlib.running.distributed`), each gets its share of every batch, and
+            `step` has to add up what they compute. A loop that is not shared is run by each of them as a whole.
 
-    A first Ctrl-C lets the step that runs end and saves it, a second stops at once.
+    A first Ctrl-C lets the step that runs end and saves it, a second stops at once. Of several processes the first writes.
 
-    Raises ValueError for an empty source, a folder that cannot be written to or is in use, or a checkpoint that is damaged or
-    belongs to another run; `Diverged` for a number or an image that is not finite; `Interrupted` after Ctrl-C.
+    Raises ValueError for an empty source, a folder that cannot be written to or is in use, more processes than images a batch,
+    or a checkpoint that is damaged or belongs to another run; `Diverged` for a number or an image that is not finite;
+    `Interrupted` after Ctrl-C.
     """
     if len(source) == 0:
         raise ValueError("the source holds no images; give one that does")
+    if shared and plan.batch_size < world():
+        raise ValueError(
+            f"batch_size={plan.batch_size} for {world()} processes: each of them takes one image of a batch at the least; start "
+            f"{plan.batch_size} or fewer, or make the batch larger"
+        )
     start, history = 0, History()
     with contextlib.ExitStack() as stack:
         if folder is not None:
-            make_folder(folder)
-            stack.enter_context(sole_use(folder))
-            remove_leftovers(folder)
+            if first():
+                make_folder(folder)
+                stack.enter_context(sole_use(folder))
+                remove_leftovers(folder)
             start, history = _restore(folder / _CHECKPOINT, state, identity, plan.steps)
+        if shared:
+            agreed(identity, "what the run is", "give all of them the same configuration, classifier and source")
+            agreed(start, "the step to go on from", "their folder has to lie on a disk that all of them see")
         asked = stack.enter_context(interruptible())
-        options = {"initial": start, "disable": not progress, "desc": description, "leave": False}
+        options = {"initial": start, "disable": not (progress and first()), "desc": description, "leave": False}
         bar = stack.enter_context(tqdm(total=plan.steps, **options))
         stack.enter_context(torch.random.fork_rng())
         done = kept = start
-        report(description, done, plan.steps)
+        _report(description, done, plan.steps)
         try:
-            for number, batch in enumerate(_batches(plan, source, start, crops), start=start):
+            for number, batch in enumerate(_batches(plan, source, start, crops, shared), start=start):
                 torch.manual_seed(stream(plan.seed, "step", number).initial_seed())  # for dropout and its kind
                 _refuse_bad(batch, number)
                 numbers = step(number, batch)
@@ -180,12 +194,13 @@ def run_steps(
                     history.setdefault(name, []).append(float(value))
                 bar.set_postfix({name: f"{value:.3f}" for name, value in numbers.items()}, refresh=False)
                 bar.update()
-                done, stop = number + 1, asked()
-                report(description, done, plan.steps, numbers)
+                done, stop = number + 1, anyone(asked()) if shared else asked()
+                _report(description, done, plan.steps, numbers)
                 if folder is not None and (stop or done % plan.checkpoint_every == 0 or done == plan.steps):
-                    content = {name: part.state_dict() for name, part in state.items()}
-                    record = {"identity": identity, "step": done, "history": history, "state": content}
-                    save_checkpoint(folder / _CHECKPOINT, record)
+                    if first():
+                        content = {name: part.state_dict() for name, part in state.items()}
+                        record = {"identity": identity, "step": done, "history": history, "state": content}
+                        save_checkpoint(folder / _CHECKPOINT, record)
                     kept = done
                 if stop:
                     raise KeyboardInterrupt
@@ -196,6 +211,11 @@ def run_steps(
                 how = f"run the same call again and it goes on from {'there' if kept == done else f'step {kept}'}"
             raise Interrupted(f"{description} stopped at step {done} of {plan.steps}; {how}") from None
     return history
+
+
+def _report(*what: Any) -> None:
+    if first():
+        report(*what)
 
 
 def _refuse_bad(batch: Batch, number: int) -> None:
@@ -236,10 +256,10 @@ def _restore(path: Path, state: Mapping[str, Stateful], identity: str, steps: in
 
 
 class _Batches(Dataset[Batch]):
-    """Batches of `source` by step number; a DataLoader worker can compute any of them."""
+    """Batches of `source` by step number, `mine` of each; a DataLoader worker can compute any of them."""
 
-    def __init__(self, plan: Plan, source: Source, crops: Callable[[int], Crops] | None) -> None:
-        self.plan, self.source, self.crops = plan, source, crops
+    def __init__(self, plan: Plan, source: Source, crops: Callable[[int], Crops] | None, mine: slice) -> None:
+        self.plan, self.source, self.crops, self.mine = plan, source, crops, mine
         self._passes: dict[int, torch.Tensor] = {}
 
     def _order(self, number: int) -> torch.Tensor:
@@ -250,15 +270,19 @@ class _Batches(Dataset[Batch]):
         return self._passes[number]
 
     def __getitem__(self, step: int) -> Batch:
-        first = step * self.plan.batch_size
-        positions = range(first, first + self.plan.batch_size)
+        begin = step * self.plan.batch_size
+        positions = range(begin, begin + self.plan.batch_size)[self.mine]
         indices = [int(self._order(at // len(self.source))[at % len(self.source)]) for at in positions]
-        return self.source.batch(indices) if self.crops is None else self.source.cropped(indices, self.crops(step))
+        if self.crops is None:
+            return self.source.batch(indices)
+        return self.source.cropped(indices, self.crops(step).part(self.mine))
 
 
-def _batches(plan: Plan, source: Source, start: int, crops: Callable[[int], Crops] | None) -> Iterator[Batch]:
+def _batches(
+    plan: Plan, source: Source, start: int, crops: Callable[[int], Crops] | None, shared: bool
+) -> Iterator[Batch]:
     loader = DataLoader(
-        _Batches(plan, source, crops),
+        _Batches(plan, source, crops, share() if shared else slice(None)),
         batch_size=None,
         sampler=range(start, plan.steps),
         num_workers=plan.workers,

@@ -10,6 +10,7 @@ from torch import nn
 from maskerlib.classifiers.weights import restore_weights
 from maskerlib.data.samples import Batch, Source
 from maskerlib.running.checks import changes
+from maskerlib.running.distributed import first
 from maskerlib.running.provenance import Identified
 from maskerlib.training.finished import load_finished, save_finished
 from maskerlib.training.loop import Plan, Stateful, run_steps
@@ -81,7 +82,7 @@ class TrainingRun:
             description=self.name,
         )
         content = {"weights": module.eval().requires_grad_(False).state_dict()}
-        if self.folder is not None:
+        if self.folder is not None and first():
             save_finished(
                 self.folder, self.name, self.identity, content, history=history, seed=plan.seed, classifier=classifier
             )

@@ -1,19 +1,26 @@
 """What tests/test_distributed.py has several processes do: `python -m torch.distributed.run distributed_run.py JOB FOLDER`."""
 
 import dataclasses
+import json
 import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 import torch
 from tiny import Squares, tiny_classifier
 from torch import nn
 
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.data.samples import Sample
 from maskerlib.masker import training
 from maskerlib.masker.config import MaskerConfig
 from maskerlib.masker.trained import Trained
 from maskerlib.masking.objectives import Objective
+from maskerlib.methods.entry import Unsupported
+from maskerlib.methods.gradient import gradient
+from maskerlib.metrics.evaluation import evaluate
 from maskerlib.running.distributed import gathered, rank, share, together, world
 from maskerlib.running.files import save_checkpoint
 from maskerlib.training.batch_norm import whole_batch_norm
@@ -81,10 +88,41 @@ def whole_norm() -> dict:
     return whole | {"state": parts[0]["state"]}
 
 
+class Some(Squares):
+    """Squares of which some lack a label or a box."""
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        mask = sample.image[0] > 0.55
+        return dataclasses.replace(sample, mask=mask, boxes=sample.boxes[: (index + 1) % 5])
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.labels[3::4] = -1
+
+
+def unsuited(images: torch.Tensor, targets: torch.Tensor, classifier: Classifier) -> torch.Tensor:
+    raise Unsupported("no rule for it")
+
+
+def table(count: int) -> list[str]:
+    """The table of `evaluate` and its rows with every digit, of a source whose batches of 4 do not divide among processes."""
+    methods = {
+        "channel": lambda images, targets, classifier: images[:, :1].sqrt(),
+        "gradient": gradient(),
+        "none": unsuited,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        options = dict(batch_size=4, truth=True, metrics=("pointing", "deletion"), per_image=True)
+        found, rows = evaluate(methods, Some(count), tiny_classifier(), **options)
+    return [found.to_json(double_precision=15), json.dumps(found.attrs), rows.to_csv(float_format="%.17g")]
+
+
 def everything() -> dict:
     """All that must not depend on the number of processes, by name."""
     found = {name: outcome(train(name)) for name in RUNS}
-    return found | {"batch norm": whole_norm()}
+    return found | {"batch norm": whole_norm(), "tables": {f"{count} images": table(count) for count in (3, 13, 24)}}
 
 
 def main(job: str, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Several processes on one run, started by torchrun with gloo: all that they may change is rounding."""
 
+import json
 import os
 import subprocess
 import sys
@@ -84,6 +85,16 @@ def test_batch_norm_is_that_of_the_whole_batch(alone, several):
     """Values, gradients, running statistics; one process has `nn.BatchNorm2d` itself. The shares are 4 and 3, or 2, 2, 2, 1."""
     distance, where = furthest(several["batch norm"], alone["batch norm"])
     assert distance < 1e-9, where
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 13, 24])
+def test_a_table_is_that_of_one_process_to_the_last_digit(alone, several, count):
+    """Batches of 4: one of 3, where all processes but the first have none; 4, the last of one image; 6."""
+    assert several["tables"][f"{count} images"] == alone["tables"][f"{count} images"]
+    table, attributes, rows = alone["tables"][f"{count} images"]
+    assert json.loads(attributes)["images"] == count and len(rows.splitlines()) == 4 * count + 1
+    assert json.loads(table)["F1"]["truth"] > json.loads(table)["F1"]["channel"] > 0
 
 
 @pytest.mark.slow

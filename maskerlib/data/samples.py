@@ -265,11 +265,14 @@ class _InBatches(Dataset[Batch]):
         return self.source.batch(range(start, min(start + self.batch_size, len(self.source))))
 
 
-def batches(source: Source, batch_size: int, *, workers: int = 0) -> Iterator[Batch]:
+def batches(source: Source, batch_size: int, *, workers: int = 0, part: slice = slice(None)) -> Iterator[Batch]:
     """Every sample once and in order, `batch_size` at a time; the last batch may be smaller.
 
-    workers: loader processes (0: load in this one). ValueError when batch_size < 1 or workers < 0.
+    workers: loader processes (0: load in this one). part: which of the batches, all of them by default. ValueError when
+    batch_size < 1 or workers < 0.
     """
     check_value("batch_size", batch_size, whole(1))
     check_value("workers", workers, whole(0))
-    return iter(DataLoader(_InBatches(source, batch_size), batch_size=None, shuffle=False, num_workers=workers))
+    whole_source = _InBatches(source, batch_size)
+    chosen = range(len(whole_source))[part]
+    return iter(DataLoader(whole_source, batch_size=None, sampler=chosen, num_workers=workers))

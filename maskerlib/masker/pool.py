@@ -51,7 +51,7 @@ class ClassifierPool:
         if len(self.members) >= self.size:
             victim = torch.randint(len(self.members), (1,), generator=stream(self.seed, "pool-replace", step))
             del self.members[sorted(self.members)[int(victim)]]
-        self.members[step] = {name: value.detach().clone() for name, value in parts(classifier.state_dict()).items()}
+        self.members[step] = _waiting(parts(classifier.state_dict()))
 
     def draw(self, step: int) -> Classifier | None:
         """The judge of `step`: a random member in eval mode without gradients, or None for the current classifier."""
@@ -64,11 +64,29 @@ class ClassifierPool:
             self._loaded = member
         return self._judge
 
+    def pieces(self) -> dict[str, dict[str, Tensor]]:
+        """The members, which never change, by the step at which they were taken (`maskerlib.training.checkpoint.InPieces`)."""
+        return {str(step): member for step, member in self.members.items()}
+
+    def load_pieces(self, pieces: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Restore the members from what `pieces` returned."""
+        self.load_state_dict({"members": {int(step): dict(member) for step, member in pieces.items()}})
+
     def state_dict(self) -> dict[str, Any]:
         """The members, by the step at which they were taken."""
         return {"members": dict(self.members)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the members."""
-        self.members = dict(state["members"])
+        pin = self._judge.mean.is_cuda
+        self.members = {
+            step: {name: value.cpu().pin_memory() if pin else value for name, value in member.items()}
+            for step, member in state["members"].items()
+        }
         self._loaded = None
+
+
+def _waiting(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies; of tensors on a GPU in pinned host memory, where they wait to be drawn and take none of the GPU's."""
+    values = {name: value.detach() for name, value in tensors.items()}
+    return {name: value.cpu().pin_memory() if value.is_cuda else value.clone() for name, value in values.items()}

@@ -22,7 +22,7 @@ from maskerlib.masker.run import MaskerRun, check_config
 from maskerlib.masker.step import compute_gradients
 from maskerlib.masker.trained import Trained
 from maskerlib.masking.infills import Infill
-from maskerlib.running.distributed import add_up, share
+from maskerlib.running.distributed import add_up, agreed, share, wait
 from maskerlib.running.seeds import part_of_batch
 from maskerlib.training.batch_norm import whole_batch_norm
 from maskerlib.training.loop import Plan, Stateful, learning_rate_factor, run_steps, steps_for
@@ -64,7 +64,9 @@ def train_masker(
     """
     check_config(config, MaskerConfig)
     run = MaskerRun(classifier, source, config, targets=targets, folder=folder, infill=infill)
-    if (finished := run.load()) is not None:
+    finished = run.load()
+    agreed(finished is not None, "whether their run is finished", "their folder has to lie on a disk that all of them see")
+    if finished is not None:
         return finished
     source = run.prepared(workers)
     device = torch.device(device) if device is not None else classifier.mean.device
@@ -152,7 +154,9 @@ def train_masker(
             crops=run.crops if source.own_crops else None,
             shared=True,
         )
-    return run.finished(masker, learner, history)
+    trained = run.finished(masker, learner, history)
+    wait()  # until it is in its folder
+    return trained
 
 
 class _Aside:

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -22,11 +22,12 @@ from maskerlib.data.augment import Crops
 from maskerlib.data.samples import Batch, Source
 from maskerlib.running.checks import LARGEST_BATCH, SEED, check_fields, check_value, one_of, whole
 from maskerlib.running.distributed import agreed, anyone, first, share, world
-from maskerlib.running.files import hash_tensors, load_checkpoint, make_folder, remove_leftovers, save_checkpoint
+from maskerlib.running.files import hash_tensors, make_folder, remove_leftovers
 from maskerlib.running.interruption import Interrupted, interruptible
 from maskerlib.running.processes import sole_use
 from maskerlib.running.progress import report
 from maskerlib.running.seeds import stream
+from maskerlib.training.checkpoint import Checkpoint, History, Stateful
 
 __all__ = [
     "SCHEDULES",
@@ -35,7 +36,6 @@ __all__ = [
     "Interrupted",
     "Plan",
     "Stateful",
-    "clear_checkpoint",
     "learning_rate_factor",
     "run_steps",
     "source_identity",
@@ -44,18 +44,6 @@ __all__ = [
 
 SCHEDULES = ("steps", "cosine")
 """How learning rates fall; see `learning_rate_factor`."""
-
-History = dict[str, list[float]]
-_CHECKPOINT = "checkpoint.pt"
-
-
-class Stateful(Protocol):
-    """What learns: modules, optimisers, the pool."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
-
 
 class Diverged(RuntimeError):
     """A loss or a gradient stopped being a finite number; the message names the step and the first cause found."""
@@ -165,14 +153,15 @@ def run_steps(
             f"batch_size={plan.batch_size} for {world()} processes: each of them takes one image of a batch at the least; start "
             f"{plan.batch_size} or fewer, or make the batch larger"
         )
-    start, history = 0, History()
+    start, history, checkpoint = 0, History(), None
     with contextlib.ExitStack() as stack:
         if folder is not None:
             if first():
                 make_folder(folder)
                 stack.enter_context(sole_use(folder))
                 remove_leftovers(folder)
-            start, history = _restore(folder / _CHECKPOINT, state, identity, plan.steps)
+            checkpoint = Checkpoint(folder, identity)
+            start, history = checkpoint.restore(state, plan.steps)
         if shared:
             agreed(identity, "what the run is", "give all of them the same configuration, classifier and source")
             agreed(start, "the step to go on from", "their folder has to lie on a disk that all of them see")
@@ -196,16 +185,14 @@ def run_steps(
                 bar.update()
                 done, stop = number + 1, anyone(asked()) if shared else asked()
                 _report(description, done, plan.steps, numbers)
-                if folder is not None and (stop or done % plan.checkpoint_every == 0 or done == plan.steps):
+                if checkpoint is not None and (stop or done % plan.checkpoint_every == 0 or done == plan.steps):
                     if first():
-                        content = {name: part.state_dict() for name, part in state.items()}
-                        record = {"identity": identity, "step": done, "history": history, "state": content}
-                        save_checkpoint(folder / _CHECKPOINT, record)
+                        checkpoint.save(state, done, history)
                     kept = done
                 if stop:
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
-            if folder is None:
+            if checkpoint is None:
                 how = "nothing is kept without a folder; with one, the same call goes on where it was stopped"
             else:
                 how = f"run the same call again and it goes on from {'there' if kept == done else f'step {kept}'}"
@@ -223,36 +210,6 @@ def _refuse_bad(batch: Batch, number: int) -> None:
         check_images(batch.images, names=batch.names)
     except ValueError as error:
         raise Diverged(f"step {number}: {error}") from None
-
-
-def clear_checkpoint(folder: Path) -> None:
-    """Remove the checkpoint of a run whose result has been saved."""
-    (folder / _CHECKPOINT).unlink(missing_ok=True)
-
-
-def _restore(path: Path, state: Mapping[str, Stateful], identity: str, steps: int) -> tuple[int, History]:
-    """The step to go on from and the history up to it, 0 and none without a checkpoint; `state` is loaded with the rest."""
-    if not path.exists():
-        return 0, {}
-    saved = load_checkpoint(path)
-    if saved.get("identity") != identity:
-        raise ValueError(
-            f"{path} belongs to a run with another configuration, classifier or data, or of another version; use another folder "
-            "or delete it"
-        )
-    try:
-        done = saved["step"]
-        history = {str(name): [float(value) for value in values] for name, values in saved["history"].items()}
-        if type(done) is not int or not 0 < done <= steps or any(len(values) > done for values in history.values()):
-            raise ValueError(f"step {done!r} of {steps}")
-        for name, part in state.items():
-            part.load_state_dict(saved["state"][name])
-    except Exception as error:  # of as many kinds as there are ways to be no state of this network
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(
-            f"{path} does not hold the state of this run ({type(error).__name__}: {reason}); delete it to start afresh"
-        ) from None
-    return done, history
 
 
 class _Batches(Dataset[Batch]):

@@ -33,6 +33,7 @@ RUNS = {
     "CA, two steps a batch, hard coins": dataclasses.replace(
         CA, steps=12, classifier_steps=2, mask="gumbel_hard", temperature=1.0
     ),
+    "CA, in parts": dataclasses.replace(CA, steps=12, micro_batch=1),
     "FIX, noise, asked for a size": dataclasses.replace(
         FIX, steps=12, infill="noise", condition="size", objective=Objective(budget=10, size_in=0, size_out=0)
     ),

@@ -41,7 +41,7 @@ class ClassifierPool:
             check_value(name, value, rule)
         self.every, self.size, self.historic, self.seed, self.first = every, size, historic, seed, first
         self.members: dict[int, dict[str, Tensor]] = {}
-        self._judge = classifier.copied().eval().requires_grad_(False)
+        self.judge = classifier.copied().eval().requires_grad_(False)
         self._loaded: int | None = None
 
     def remember(self, step: int, classifier: Classifier) -> None:
@@ -60,9 +60,9 @@ class ClassifierPool:
             return None
         member = sorted(self.members)[int(draws[1] * len(self.members))]
         if member != self._loaded:
-            load_state(self._judge, self.members[member])
+            load_state(self.judge, self.members[member])
             self._loaded = member
-        return self._judge
+        return self.judge
 
     def pieces(self) -> dict[str, dict[str, Tensor]]:
         """The members, which never change, by the step at which they were taken (`maskerlib.training.checkpoint.InPieces`)."""
@@ -78,7 +78,7 @@ class ClassifierPool:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the members."""
-        pin = self._judge.mean.is_cuda
+        pin = self.judge.mean.is_cuda
         self.members = {
             step: {name: value.cpu().pin_memory() if pin else value for name, value in member.items()}
             for step, member in state["members"].items()

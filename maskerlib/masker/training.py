@@ -7,13 +7,14 @@ Several processes (`maskerlib.running.distributed`) share each batch: what they 
 one of them then takes the same step.
 """
 
+import contextlib
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.classifiers.networks import with_gradients
+from maskerlib.classifiers.networks import compiled, with_gradients
 from maskerlib.data.augment import apply_crops
 from maskerlib.data.samples import Batch, Source
 from maskerlib.masker.config import MaskerConfig
@@ -40,6 +41,7 @@ def train_masker(
     targets: str = "labels",
     folder: str | Path | None = None,
     device: torch.device | str | None = None,
+    compile: str | None = None,
     workers: int = 0,
     progress: bool = True,
 ) -> Trained:
@@ -56,6 +58,8 @@ def train_masker(
             repeated; `config.json`, `history.json`, `provenance.json`, `masker.pt` and, for CA, `classifier.pt` are left.
             None keeps nothing. Several processes share it, and it may go on with another number of them.
         device: None means the classifier's.
+        compile: a backend of torch.compile, such as "inductor", through which the views are judged, two of the three passes of a
+            batch; None runs them as written. The weights are the same but for rounding.
         workers: processes that load samples.
 
     Raises ValueError when the folder holds another run or cannot be written to, for more processes than images a batch, for a
@@ -141,7 +145,9 @@ def train_masker(
             optimiser.step()
         return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
 
-    with whole_batch_norm(masker):
+    judges = [learner.network] + ([pool.judge.network] if pool is not None else [])
+    faster = contextlib.nullcontext() if compile is None else compiled(judges, compile)
+    with whole_batch_norm(masker), faster:
         history = run_steps(
             plan,
             source,

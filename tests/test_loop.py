@@ -21,11 +21,11 @@ from maskerlib.data.augment import Crops
 from maskerlib.data.samples import Batch, Subset
 from maskerlib.running.files import load_checkpoint, save_checkpoint
 from maskerlib.running.progress import VARIABLE, read_progress
+from maskerlib.training.checkpoint import clear_checkpoint
 from maskerlib.training.loop import (
     Diverged,
     Interrupted,
     Plan,
-    clear_checkpoint,
     learning_rate_factor,
     run_steps,
     source_identity,

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from papermill.cli import papermill
 from tiny import tiny_classifier
+from torch.distributed.run import get_args_parser
 
 import maskerlib.__main__ as explaining
 from maskerlib.data import obtaining
@@ -190,6 +191,9 @@ def check_module(module: str, words: list[str], request: pytest.FixtureRequest) 
                 request.config.getoption(word.split("=")[0])  # a ValueError for one that there is not
             else:
                 assert Path(word).exists(), word
+    elif module == "torch.distributed.run":
+        given = get_args_parser().parse_args(words)
+        assert int(given.nproc_per_node) > 1 and given.training_script == "train.py" and not given.training_script_args
     elif module == "venv":
         assert words == [".venv"]
     elif module == "pip":

@@ -3,13 +3,13 @@
 import contextlib
 import functools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["frozen", "hooks_run", "load_state", "outline", "parts", "unwrapped", "with_gradients"]
+__all__ = ["compiled", "frozen", "hooks_run", "load_state", "outline", "parts", "unwrapped", "with_gradients"]
 
 
 P = ParamSpec("P")
@@ -82,6 +82,30 @@ def hooks_run(network: nn.Module) -> Iterator[None]:
     finally:
         for part, call in compiled:
             part._compiled_call_impl = call
+
+
+@contextlib.contextmanager
+def compiled(networks: Sequence[nn.Module], backend: str) -> Iterator[None]:
+    """Inside: the networks run through `backend` of torch.compile, in place, so that no name and no reference changes.
+
+    Passes whose hooks are to be called (`hooks_run`) are left as written.
+
+    Raises ValueError for a backend that torch does not have.
+    """
+    from torch._functorch import config
+
+    if backend not in torch.compiler.list_backends(exclude_tags=()):
+        known = ", ".join(torch.compiler.list_backends())
+        raise ValueError(f"compile={backend!r} is no backend of torch.compile; choose one of {known}, or None")
+    before = [network._compiled_call_impl for network in networks]
+    for network in networks:
+        network.compile(backend=backend)
+    try:
+        with config.patch(donated_buffer=False):  # a view's graph is asked for two gradients in CA
+            yield
+    finally:
+        for network, call in zip(networks, before, strict=True):
+            network._compiled_call_impl = call
 
 
 def with_gradients(function: Callable[P, Result]) -> Callable[P, Result]:

@@ -5,7 +5,8 @@ already of one size, `Crops.window` says which pixels of a file they mean.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -36,6 +37,11 @@ class Crops:
 
     def __len__(self) -> int:
         return len(self.share)
+
+    def part(self, rows: slice) -> Self:
+        """The crops at `rows`: those of a part of the batch."""
+        drawn = {name: getattr(self, name)[rows] for name in ("share", "aspect", "across", "down", "flip")}
+        return replace(self, **drawn)
 
     def window(self, index: int, height: int, width: int) -> tuple[int, int, int, int] | None:
         """The pixels (x0, y0, x1, y1), half-open, that crop `index` cuts from an image of `height` x `width` pixels.

@@ -280,19 +280,22 @@ class Relabelled(Source):
         return replace(self.source.cropped(there, crops), labels=self.labels[there])
 
 
-def batches(source: Source, batch_size: int, *, workers: int = 0, device: torch.device | None = None) -> Iterator[Batch]:
+def batches(
+    source: Source, batch_size: int, *, workers: int = 0, device: torch.device | None = None, part: slice = slice(None)
+) -> Iterator[Batch]:
     """Every sample once and in order, `batch_size` at a time; the last batch may be smaller.
 
     workers: loader processes (0: load in this one).  device: where the batches go next (`maskerlib.data.loading.loading`).
+    part: which of the batches, all of them by default.
 
     ValueError when batch_size < 1 or workers < 0; later, what reading an image raises, in a worker as well, and RuntimeError,
     with the images that it was at, where a worker dies.
     """
     check_value("batch_size", batch_size, whole(1))
     check_value("workers", workers, whole(0))
-    return _loaded(InBatches(source, batch_size), workers, device)
+    return _loaded(InBatches(source, batch_size), workers, device, part)
 
 
-def _loaded(batched: InBatches, workers: int, device: torch.device | None) -> Iterator[Batch]:
-    with loading(batched, range(len(batched)), workers=workers, device=device) as found:
+def _loaded(batched: InBatches, workers: int, device: torch.device | None, part: slice) -> Iterator[Batch]:
+    with loading(batched, range(len(batched))[part], workers=workers, device=device) as found:
         yield from found

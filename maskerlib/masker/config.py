@@ -71,6 +71,9 @@ class MaskerConfig:
         steps: number of updates; None means `passes` over the source.
         passes: passes over the source when `steps` is None. The release makes about 12.
         batch_size: images a step.
+        micro_batch: images that the classifier sees at once, where its memory is short; None for all of the batch that a process
+            has. The weights are those of the whole batch up to rounding, batch norm included: the masker, which is small, reads
+            the activations of all parts at once and draws their masks; the classifier's passes alone go part by part.
         masker_lr: Adam's learning rate for the masker.
         classifier_lr: SGD's learning rate for the classifier (CA), with `momentum`.
         weight_decay: of both.
@@ -109,6 +112,7 @@ class MaskerConfig:
     steps: int | None = None
     passes: float = 12.0
     batch_size: int = 72
+    micro_batch: int | None = None
     masker_lr: float = 1e-3
     classifier_lr: float = 1e-3
     momentum: float = 0.9
@@ -140,7 +144,7 @@ class MaskerConfig:
             precision=one_of(PRECISIONS),
             width=whole(1, WIDEST),
             regions=whole(1, LARGEST_COUNT),
-            batch_size=whole(1, LARGEST_BATCH),
+            **dict.fromkeys(("batch_size", "micro_batch"), whole(1, LARGEST_BATCH)),
             **{name: whole(1) for name in ("steps", "pool_every", "pool_size", "checkpoint_every")},
             **{name: above(0) for name in ("passes", "masker_lr", "classifier_lr", "clip_norm")},
             **{name: above(0) for name in ("temperature", "compactness")},
@@ -153,6 +157,11 @@ class MaskerConfig:
         )
         if self.layers is not None and not self.layers:
             raise ValueError("layers=() leaves the masker nothing to read; name at least one layer, or None for two")
+        if self.micro_batch is not None and self.micro_batch > self.batch_size:
+            raise ValueError(
+                f"micro_batch={self.micro_batch} with batch_size={self.batch_size}: a part of a batch is no larger than it; "
+                f"give {self.batch_size} or fewer, or None for all at once"
+            )
         if (self.condition == "size") != (self.objective.budget > 0):
             raise ValueError(
                 f"condition={self.condition!r} with budget={self.objective.budget}: a masker that is told a size needs an "

@@ -41,7 +41,7 @@ class ClassifierPool:
             check_value(name, value, rule)
         self.every, self.size, self.historic, self.seed, self.first = every, size, historic, seed, first
         self.members: dict[int, dict[str, Tensor]] = {}
-        self._judge = classifier.copied().eval().requires_grad_(False)
+        self.judge = classifier.copied().eval().requires_grad_(False)
         self._loaded: int | None = None
 
     def remember(self, step: int, classifier: Classifier) -> None:
@@ -51,7 +51,7 @@ class ClassifierPool:
         if len(self.members) >= self.size:
             victim = torch.randint(len(self.members), (1,), generator=stream(self.seed, "pool-replace", step))
             del self.members[sorted(self.members)[int(victim)]]
-        self.members[step] = {name: value.detach().clone() for name, value in parts(classifier.state_dict()).items()}
+        self.members[step] = _waiting(parts(classifier.state_dict()))
 
     def draw(self, step: int) -> Classifier | None:
         """The judge of `step`: a random member in eval mode without gradients, or None for the current classifier."""
@@ -60,9 +60,17 @@ class ClassifierPool:
             return None
         member = sorted(self.members)[int(draws[1] * len(self.members))]
         if member != self._loaded:
-            load_state(self._judge, self.members[member])
+            load_state(self.judge, self.members[member])
             self._loaded = member
-        return self._judge
+        return self.judge
+
+    def pieces(self) -> dict[str, dict[str, Tensor]]:
+        """The members, which never change, by the step at which they were taken (`maskerlib.training.checkpoint.InPieces`)."""
+        return {str(step): member for step, member in self.members.items()}
+
+    def load_pieces(self, pieces: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Restore the members from what `pieces` returned."""
+        self.load_state_dict({"members": {int(step): dict(member) for step, member in pieces.items()}})
 
     def state_dict(self) -> dict[str, Any]:
         """The members, by the step at which they were taken."""
@@ -70,5 +78,15 @@ class ClassifierPool:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the members."""
-        self.members = dict(state["members"])
+        pin = self.judge.mean.is_cuda
+        self.members = {
+            step: {name: value.cpu().pin_memory() if pin else value for name, value in member.items()}
+            for step, member in state["members"].items()
+        }
         self._loaded = None
+
+
+def _waiting(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies; of tensors on a GPU in pinned host memory, where they wait to be drawn and take none of the GPU's."""
+    values = {name: value.detach() for name, value in tensors.items()}
+    return {name: value.cpu().pin_memory() if value.is_cuda else value.clone() for name, value in values.items()}

@@ -17,6 +17,7 @@ from maskerlib.masker.real_time import RealTimeConfig
 from maskerlib.masker.trained import Config, Origin, Trained, load_trained
 from maskerlib.masking.infills import Infill
 from maskerlib.running.checks import changes, check_finite, check_value, one_of, shown
+from maskerlib.running.distributed import first
 from maskerlib.running.seeds import stream
 from maskerlib.training.finished import load_finished
 from maskerlib.training.loop import Diverged, History, source_identity
@@ -108,6 +109,6 @@ class MaskerRun:
             except ValueError as error:
                 raise Diverged(f"{error}; lower the learning rate or use precision='fp32'") from None
         trained = Trained(masker.eval(), learner.eval().requires_grad_(False), self.config, history, origin=self.origin)
-        if self.folder is not None:
+        if self.folder is not None and first():
             trained.save(self.folder)
         return trained

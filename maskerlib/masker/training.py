@@ -2,15 +2,19 @@
 
 One step, in this order: the pool says who judges; every gradient is computed (`maskerlib.masker.step`); then, and only then,
 weights move.
+
+Several processes (`maskerlib.running.distributed`) share each batch: what they computed is added up in between, once, and every
+one of them then takes the same step.
 """
 
+import contextlib
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.classifiers.networks import with_gradients
+from maskerlib.classifiers.networks import compiled, with_gradients
 from maskerlib.data.augment import apply_crops
 from maskerlib.data.loading import moved
 from maskerlib.data.samples import Batch, Source
@@ -20,6 +24,9 @@ from maskerlib.masker.run import MaskerRun, check_config
 from maskerlib.masker.step import compute_gradients
 from maskerlib.masker.trained import Trained
 from maskerlib.masking.infills import Infill
+from maskerlib.running.distributed import add_up, agreed, share, wait
+from maskerlib.running.seeds import part_of_batch
+from maskerlib.training.batch_norm import whole_batch_norm
 from maskerlib.training.loop import Plan, Stateful, learning_rate_factor, run_steps, steps_for
 
 __all__ = ["train_masker"]
@@ -35,6 +42,7 @@ def train_masker(
     targets: str = "labels",
     folder: str | Path | None = None,
     device: torch.device | str | None = None,
+    compile: str | None = None,
     workers: int = 0,
     progress: bool = True,
 ) -> Trained:
@@ -49,17 +57,21 @@ def train_masker(
             (`maskerlib.classifiers.doors.aligned`).
         folder: where the run lives. A run that was killed goes on from its last checkpoint; a finished one is loaded, not
             repeated; `config.json`, `history.json`, `provenance.json`, `masker.pt` and, for CA, `classifier.pt` are left.
-            None keeps nothing.
+            None keeps nothing. Several processes share it, and it may go on with another number of them.
         device: None means the classifier's.
+        compile: a backend of torch.compile, such as "inductor", through which the views are judged, two of the three passes of a
+            batch; None runs them as written. The weights are the same but for rounding.
         workers: processes that load samples.
 
-    Raises ValueError when the folder holds another run or cannot be written to, for a configuration of another training, a
-    classifier that returns no logits or a source that does not suit it (see `maskerlib.classifiers.doors`);
-    `maskerlib.training.loop.Diverged` when a number stops being finite.
+    Raises ValueError when the folder holds another run or cannot be written to, for more processes than images a batch, for a
+    configuration of another training, a classifier that returns no logits or a source that does not suit it (see
+    `maskerlib.classifiers.doors`); `maskerlib.training.loop.Diverged` when a number stops being finite.
     """
     check_config(config, MaskerConfig)
     run = MaskerRun(classifier, source, config, targets=targets, folder=folder, infill=infill)
-    if (finished := run.load()) is not None:
+    finished = run.load()
+    agreed(finished is not None, "whether their run is finished", "their folder has to lie on a disk that all of them see")
+    if finished is not None:
         return finished
     source = run.prepared(workers)
     device = torch.device(device) if device is not None else classifier.mean.device
@@ -72,6 +84,7 @@ def train_masker(
     # the clean images that the masker reads, and pool members judge in eval mode as well. Only the weights learn.
     learner.eval().requires_grad_(learns)
 
+    mine = share()
     steps = config.steps or steps_for(config.passes, len(source), config.batch_size)
     plan = Plan(steps, config.batch_size, config.seed, config.checkpoint_every, workers)
     adam = torch.optim.Adam(masker.parameters(), lr=config.masker_lr, weight_decay=config.weight_decay)
@@ -95,7 +108,7 @@ def train_masker(
 
     def step(number: int, batch: Batch) -> dict[str, float]:
         images = moved(batch.images, device).to(memory_format=classifier.memory_format)
-        images = images if source.own_crops else apply_crops(images, run.crops(number))
+        images = images if source.own_crops else apply_crops(images, run.crops(number).part(mine))
         labels = moved(batch.labels, device)
         judge = None
         if pool is not None:
@@ -110,9 +123,22 @@ def train_masker(
             with torch.no_grad():
                 answers = (teacher(images) > 0).float().scatter_(1, labels[:, None], 1.0)
         aside = _Aside(learner) if learns and config.classifier_steps == 2 else None
-        numbers = compute_gradients(
-            config, learner, masker, images, labels, judge=judge, infill=infill, answers=answers, after_clean=aside
-        )
+        with part_of_batch(mine, config.batch_size):
+            numbers = compute_gradients(
+                config,
+                learner,
+                masker,
+                images,
+                labels,
+                judge=judge,
+                infill=infill,
+                answers=answers,
+                after_clean=aside,
+                batch_size=config.batch_size,
+            )
+        weights = [weight for optimiser, _ in rates for group in optimiser.param_groups for weight in group["params"]]
+        gradients = [weight.grad for weight in weights] + (aside.clean if aside is not None else [])
+        add_up([*(gradient for gradient in gradients if gradient is not None), *numbers.values()])
         numbers["gradient norm"] = torch.nn.utils.clip_grad_norm_(masker.parameters(), config.clip_norm)
         if aside is not None:
             aside.step(sgd)
@@ -120,19 +146,25 @@ def train_masker(
             optimiser.step()
         return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
 
-    history = run_steps(
-        plan,
-        source,
-        step,
-        state,
-        identity=run.origin.run,
-        folder=run.folder,
-        device=device,
-        progress=progress,
-        description=f"masker ({config.mode})",
-        crops=run.crops if source.own_crops else None,
-    )
-    return run.finished(masker, learner, history)
+    judges = [learner.network] + ([pool.judge.network] if pool is not None else [])
+    faster = contextlib.nullcontext() if compile is None else compiled(judges, compile)
+    with whole_batch_norm(masker), faster:
+        history = run_steps(
+            plan,
+            source,
+            step,
+            state,
+            identity=run.origin.run,
+            folder=run.folder,
+            device=device,
+            progress=progress,
+            description=f"masker ({config.mode})",
+            crops=run.crops if source.own_crops else None,
+            shared=True,
+        )
+    trained = run.finished(masker, learner, history)
+    wait()  # until it is in its folder
+    return trained
 
 
 class _Aside:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from maskerlib.masking.masks import mask_from_logits
 from maskerlib.masking.segments import region_means, spread
 from maskerlib.running.checks import above, check_value, one_of
+from maskerlib.running.seeds import for_each
 
 __all__ = ["MASKS", "decided_mask", "sampled_mask"]
 
@@ -44,7 +45,7 @@ def sampled_mask(
     cells = _cells(logits, size, regions)
     if kind == "sigmoid":
         return _mask(cells, size, regions)
-    uniform = torch.rand_like(cells).clamp(1e-6, 1 - 1e-6)
+    uniform = for_each(torch.rand_like, cells).clamp(1e-6, 1 - 1e-6)
     soft = _mask((cells + uniform.logit()) / temperature, size, regions)
     return (soft > 0.5).to(soft) + (soft - soft.detach()) if kind == "gumbel_hard" else soft
 

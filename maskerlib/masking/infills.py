@@ -16,6 +16,7 @@ from torchvision.transforms import functional as TF
 
 from maskerlib.running import checks
 from maskerlib.running.precision import single
+from maskerlib.running.seeds import for_each
 
 __all__ = [
     "INFILLS",
@@ -79,7 +80,7 @@ def noise(sigma: float = 0.2) -> Infill:
     checks.check_value("sigma", sigma, checks.above(0))
 
     def infill(images: Tensor, mean: Tensor) -> Tensor:
-        return (mean + sigma * torch.randn_like(images)).clamp(0, 1)
+        return (mean + sigma * for_each(torch.randn_like, images)).clamp(0, 1)
 
     return infill
 

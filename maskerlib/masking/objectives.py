@@ -233,6 +233,7 @@ def objective_backward(
     *,
     areas: Tensor | None = None,
     train: Sequence[Tensor] | None = None,
+    share: float = 1.0,
 ) -> dict[str, Tensor]:
     """Back-propagate the batch mean of `evaluate_objective` into whatever drew `mask`, one side at a time.
 
@@ -241,6 +242,9 @@ def objective_backward(
 
     `train` lists weights of the classifier that learn beside the mask (CA): the mean cross-entropy of each masked view is
     back-propagated into their `.grad`, with the mask held constant. Nothing else of the classifier receives a gradient.
+
+    `share` is the part of a batch that these images are: every gradient is multiplied by it, so that those of all parts add up
+    to the gradient of the batch mean.
     """
     _check_shapes(images, mask, labels)
     leaf = mask.detach().requires_grad_()
@@ -261,12 +265,12 @@ def objective_backward(
                 from_network = torch.autograd.grad(term.mean(), leaf, retain_graph=True)[0]
                 from_weights = list(torch.autograd.grad(cross_entropy, list(train), allow_unused=True))
             total += from_network + torch.autograd.grad(size.mean(), leaf)[0]
-            _accumulate(train, from_weights)
+            _accumulate(train, from_weights, share)
         terms[side.name], terms[f"size_{side.name}"] = term.detach(), size.detach()
     shape = objective.shape_terms(leaf, areas)
     total += torch.autograd.grad([term.mean() for term in shape.values()], leaf)[0]
     terms |= {name: term.detach() for name, term in shape.items()}
-    torch.autograd.backward(mask, total)
+    torch.autograd.backward(mask, total * share)
     return terms
 
 
@@ -280,11 +284,11 @@ def _check_shapes(images: Tensor, mask: Tensor, labels: Tensor) -> None:
         raise ValueError(f"labels have shape {tuple(labels.shape)}, expected ({len(images)},): one an image")
 
 
-def _accumulate(weights: Sequence[Tensor], gradients: Sequence[Tensor | None]) -> None:
+def _accumulate(weights: Sequence[Tensor], gradients: Sequence[Tensor | None], share: float) -> None:
     for weight, gradient in zip(weights, gradients, strict=True):
         if gradient is None:  # a weight that the forward pass does not use, such as an auxiliary head's
             continue
         if weight.grad is None:
-            weight.grad = gradient
+            weight.grad = gradient * share
         else:
-            weight.grad += gradient
+            weight.grad += gradient * share

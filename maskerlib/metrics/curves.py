@@ -97,6 +97,10 @@ class PixelCurve:
         self.background += background
         self.foreground += foreground
 
+    def counts(self) -> list[Tensor]:
+        """What is kept of the images seen, on the CPU; it adds up over parts of a data set."""
+        return [self.foreground, self.background]
+
     def precision_recall(self) -> tuple[Tensor, Tensor]:
         """Precision and recall, (bins + 1,) float64 each, at thresholds 1, ..., 1 / bins, 0: recall rises.
 
@@ -204,6 +208,10 @@ class BoxCurve:
         self._reached += torch.from_numpy((largest >= 0.5).sum(axis=0))
         for row, hit in zip(self._any, reached, strict=True):
             row += torch.from_numpy(hit.sum(axis=0))
+
+    def counts(self) -> list[Tensor]:
+        """What is kept of the images seen, but for their number, on the CPU; it adds up over parts of a data set."""
+        return [self._above, self._reached, self._any]
 
     def _by_components(self, masks: Tensor, boxes: Tensor) -> tuple[np.ndarray, list[np.ndarray]]:
         """(B, K) the fit of the largest component at each threshold, and for each IoU level whether any reaches it."""

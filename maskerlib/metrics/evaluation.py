@@ -1,7 +1,8 @@
 """`evaluate`: every metric, for several methods, over a data set, in one table.
 
 The images are read once, a batch at a time, and every method sees the same batch. What is kept are sums and
-histograms (`maskerlib.metrics.tally`), so memory does not grow with the number of images.
+histograms (`maskerlib.metrics.tally`), so memory does not grow with the number of images. Several processes
+(`maskerlib.running.distributed`) share the batches, and each returns the whole table, that of one process to the last count.
 """
 
 import contextlib
@@ -35,6 +36,7 @@ from maskerlib.metrics.evidence import Evidence
 from maskerlib.metrics.registry import columns, requested
 from maskerlib.metrics.tally import Tally, missing_of
 from maskerlib.metrics.truth import truth_map
+from maskerlib.running.distributed import first, gathered, rank, share, world
 from maskerlib.running.precision import resolve_precision
 from maskerlib.running.progress import report
 
@@ -182,15 +184,15 @@ def evaluate(
     tallies = {
         name: Tally(thresholds, normalise, protocol, known[id(network)][1], further) for name, network in asked.items()
     }
-    scores: list[pd.DataFrame] = []
-    done = 0
+    scores: list[tuple[int, pd.DataFrame]] = []
 
     with contextlib.ExitStack() as stack:
         for network in everyone.values():
             stack.enter_context(frozen(network))
-        bar = tqdm(total=len(source), desc="evaluate", unit="image", disable=not progress)
+        bar = tqdm(total=len(source), desc="evaluate", unit="image", disable=not (progress and first()))
         stack.enter_context(bar)
-        for batch in batches(source, batch_size, workers=workers, device=device):
+        for number, batch in enumerate(batches(source, batch_size, workers=workers, device=device, part=share())):
+            done = batch_size * (rank() + number * world())  # images before these, whoever sees them
             batch = batch.to(device)
             for network in everyone.values():
                 check_images(batch.images, network, batch.names)
@@ -208,7 +210,8 @@ def evaluate(
                     try:
                         maps = ask(name, callables[name], batch.images, classes, network, precision)
                     except Unsupported as error:
-                        warnings.warn(f"method {name!r} is left out, its row is NaN: {error}", UserWarning, stacklevel=2)
+                        if first():
+                            warnings.warn(f"method {name!r} is left out, its row is NaN: {error}", UserWarning, stacklevel=2)
                         tally.refuse(str(error))
                         maps = torch.zeros_like(batch.images[:, :1])
                 else:
@@ -232,10 +235,15 @@ def evaluate(
                 )
                 values = tally.update(seen)
                 if per_image:
-                    scores.append(_rows(name, values, batch.names, done))
-            done += len(batch)
-            bar.update(len(batch))
-            report("evaluate", done, len(source))
+                    scores.append((done, _rows(name, values, batch.names, done)))
+            if first():
+                seen_by_all = min(done + len(batch) * world(), len(source))  # the others are as far, or nearly
+                bar.update(seen_by_all - bar.n)
+                report("evaluate", seen_by_all, len(source))
+    if world() > 1:
+        for tally in tallies.values():
+            tally.pool(gathered(tally.state()))
+        scores = sorted(sum(gathered(scores), []), key=lambda each: each[0])
 
     unsupported = {name: tally.refused for name, tally in tallies.items() if tally.refused}
     results = [tally.result() for tally in tallies.values()]
@@ -253,7 +261,7 @@ def evaluate(
     } | ({"requested": {name: dict(each.rests_on) for name, each in further.items()}} if further else {})
     if not per_image:
         return table
-    rows = pd.concat(scores).loc[list(asked)]
+    rows = pd.concat([values for _, values in scores]).loc[list(asked)]
     rows.loc[rows.index.isin(list(unsupported), level="method"), rows.columns != "name"] = math.nan
     return table, rows
 

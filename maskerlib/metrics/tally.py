@@ -1,7 +1,14 @@
-"""What is kept of one method while the images of a data set stream past: sums, counts and histograms."""
+"""What is kept of one method while the images of a data set stream past: sums, counts and histograms.
+
+Where several processes share a data set, each has the tally of its batches, and `Tally.pool` makes of them that of all. Counts
+are whole numbers; sums are then kept batch by batch and added in the order of the batches, so that they are rounded as in one
+process: two numbers a metric and batch.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +17,7 @@ from maskerlib.metrics.curves import BoxCurve, PixelCurve
 from maskerlib.metrics.entry import Metric
 from maskerlib.metrics.evidence import NEEDS, Evidence
 from maskerlib.metrics.registry import METRICS, columns
+from maskerlib.running.distributed import world
 
 __all__ = ["Tally", "missing_of"]
 
@@ -41,6 +49,7 @@ class Tally:
         self.count = dict.fromkeys(self.metrics, 0)  # images with a value
         self.total = dict.fromkeys(self.metrics, 0.0)
         self.square = {name: 0.0 for name, metric in self.metrics.items() if metric.spread}  # sum of the squared values
+        self.sums: list[dict[str, tuple[float, float]]] = []  # both for each batch, where processes share them
         self.lacking = {need: f"no image has {words}" for need, words in NEEDS.items()}
         self.lacking["label"] = unlabelled or self.lacking["label"]
         self.lacking["mask"] = "some images have no pixel mask"
@@ -62,18 +71,48 @@ class Tally:
             self.has[need] += int(which.sum())
         if self.refused:
             return {name: torch.full((len(seen),), math.nan, dtype=torch.float64) for name in self.metrics}
-        values = {}
+        values, sums = {}, {}
         for name, metric in self.metrics.items():
             value = values[name] = metric(seen)
             self.able[name] += int(metric.able(seen).sum())
             self.count[name] += int((~value.isnan()).sum())
-            self.total[name] += float(value.nansum())
-            if name in self.square:
-                self.square[name] += float(value.square().nansum())
+            sums[name] = float(value.nansum()), float(value.square().nansum()) if metric.spread else 0.0
+        self._add(sums)
+        if world() > 1:
+            self.sums.append(sums)
         self.boxes.update(seen.maps, seen.boxes)
         if seen.masks is not None:
             self.pixels.update(seen.maps, seen.masks, seen.ignores)
         return values
+
+    def state(self) -> dict[str, Any]:
+        """All that was kept, as plain values and tensors on the CPU, for `pool`."""
+        counts = [self.images, self.boxes.images, self.has, self.able, self.count]
+        tensors = [*self.boxes.counts(), *self.pixels.counts()]
+        return {"refused": self.refused, "counts": counts, "tensors": tensors, "sums": self.sums}
+
+    def pool(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Become the tally of all that W processes kept, process r of the batches r, r + W, ..., in their order."""
+        self.refused = next((state["refused"] for state in states if state["refused"]), "")
+        images, boxed, *by_name = zip(*(state["counts"] for state in states), strict=True)
+        self.images, self.boxes.images = sum(images), sum(boxed)
+        self.has, self.able, self.count = (
+            {name: sum(each[name] for each in every) for name in every[0]} for every in by_name
+        )
+        kept = [*self.boxes.counts(), *self.pixels.counts()]
+        totals = [torch.stack(every).sum(dim=0) for every in zip(*(state["tensors"] for state in states), strict=True)]
+        for tensor, total in zip(kept, totals, strict=True):
+            tensor.copy_(total)
+        rounds = zip_longest(*(state["sums"] for state in states))
+        self.total, self.square = dict.fromkeys(self.total, 0.0), dict.fromkeys(self.square, 0.0)
+        for sums in (sums for each in rounds for sums in each if sums is not None):
+            self._add(sums)
+
+    def _add(self, sums: Mapping[str, tuple[float, float]]) -> None:
+        for name, (total, square) in sums.items():
+            self.total[name] += total
+            if name in self.square:
+                self.square[name] += square
 
     @property
     def all_masks(self) -> bool:

@@ -5,6 +5,7 @@
     registry      what can be asked for by name
     processes     which processes live, and folders to themselves
     files         files that are whole or absent
+    distributed   several processes on one run, as torchrun starts them
     seeds         random streams without state
     precision     mixed precision and memory layout
     extras        what `pip install maskerlib` alone leaves out

@@ -8,7 +8,7 @@ from typing import Any
 from maskerlib.running.checks import changes
 from maskerlib.running.files import is_there, load_checkpoint, read_json, save_checkpoint, write_json
 from maskerlib.running.provenance import Identified, provenance
-from maskerlib.training.loop import History, clear_checkpoint
+from maskerlib.training.checkpoint import History, clear_checkpoint
 
 __all__ = ["load_finished", "read_history", "save_finished"]
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from tqdm.auto import tqdm
@@ -20,11 +20,13 @@ from maskerlib.data.augment import Crops
 from maskerlib.data.loading import loading
 from maskerlib.data.samples import Batch, Source
 from maskerlib.running.checks import LARGEST_BATCH, SEED, check_fields, check_value, one_of, whole
-from maskerlib.running.files import hash_tensors, load_checkpoint, make_folder, remove_leftovers, save_checkpoint
+from maskerlib.running.distributed import agreed, anyone, first, share, world
+from maskerlib.running.files import hash_tensors, make_folder, remove_leftovers
 from maskerlib.running.interruption import Interrupted, interruptible
 from maskerlib.running.processes import sole_use
 from maskerlib.running.progress import report
 from maskerlib.running.seeds import stream
+from maskerlib.training.checkpoint import Checkpoint, History, Stateful
 
 __all__ = [
     "SCHEDULES",
@@ -33,7 +35,6 @@ __all__ = [
     "Interrupted",
     "Plan",
     "Stateful",
-    "clear_checkpoint",
     "learning_rate_factor",
     "run_steps",
     "source_identity",
@@ -42,18 +43,6 @@ __all__ = [
 
 SCHEDULES = ("steps", "cosine")
 """How learning rates fall; see `learning_rate_factor`."""
-
-History = dict[str, list[float]]
-_CHECKPOINT = "checkpoint.pt"
-
-
-class Stateful(Protocol):
-    """What learns: modules, optimisers, the pool."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
-
 
 class Diverged(RuntimeError):
     """A loss or a gradient stopped being a finite number; the message names the step and the first cause found."""
@@ -135,6 +124,7 @@ def run_steps(
     device: torch.device | None = None,
     progress: bool = True,
     description: str = "training",
+    shared: bool = False,
 ) -> History:
     """Call `step(number, batch)` for each step of `plan`; return the history of what it returned.
 
@@ -148,30 +138,44 @@ def run_steps(
         device: where the steps take their batches (`maskerlib.data.loading.moved`); for CUDA they lie in pinned memory.
         progress: show a bar with the live numbers. `maskerlib.running.progress` reports them to a file in any case, where one
             is named.
+        shared: where there are several processes (`maskerlib.running.distributed`), each gets its share of every batch, and
+            `step` has to add up what they compute. A loop that is not shared is run by each of them as a whole.
 
-    A first Ctrl-C lets the step that runs end and saves it, a second stops at once.
+    A first Ctrl-C lets the step that runs end and saves it, a second stops at once. Of several processes the first writes.
 
-    Raises ValueError for an empty source, a folder that cannot be written to or is in use, or a checkpoint that is damaged or
-    belongs to another run; `Diverged` for a number or an image that is not finite; `Interrupted` after Ctrl-C; what reading an
-    image raises, in a worker as well; RuntimeError, with the images that it was at, where a worker dies.
+    Raises ValueError for an empty source, a folder that cannot be written to or is in use, more processes than images a batch,
+    or a checkpoint that is damaged or belongs to another run; `Diverged` for a number or an image that is not finite;
+    `Interrupted` after Ctrl-C; what reading an image raises, in a worker as well; RuntimeError, with the images that it was at,
+    where a worker dies.
     """
     if len(source) == 0:
         raise ValueError("the source holds no images; give one that does")
-    start, history = 0, History()
+    if shared and plan.batch_size < world():
+        raise ValueError(
+            f"batch_size={plan.batch_size} for {world()} processes: each of them takes one image of a batch at the least; start "
+            f"{plan.batch_size} or fewer, or make the batch larger"
+        )
+    start, history, checkpoint = 0, History(), None
     with contextlib.ExitStack() as stack:
         if folder is not None:
-            make_folder(folder)
-            stack.enter_context(sole_use(folder))
-            remove_leftovers(folder)
-            start, history = _restore(folder / _CHECKPOINT, state, identity, plan.steps)
+            if first():
+                make_folder(folder)
+                stack.enter_context(sole_use(folder))
+                remove_leftovers(folder)
+            checkpoint = Checkpoint(folder, identity)
+            start, history = checkpoint.restore(state, plan.steps)
+        if shared:
+            agreed(identity, "what the run is", "give all of them the same configuration, classifier and source")
+            agreed(start, "the step to go on from", "their folder has to lie on a disk that all of them see")
         asked = stack.enter_context(interruptible())
-        options = {"initial": start, "disable": not progress, "desc": description, "leave": False}
+        options = {"initial": start, "disable": not (progress and first()), "desc": description, "leave": False}
         bar = stack.enter_context(tqdm(total=plan.steps, **options))
         stack.enter_context(torch.random.fork_rng())
         done = kept = start
-        report(description, done, plan.steps)
+        _report(description, done, plan.steps)
         try:
-            loaded = loading(_Batches(plan, source, crops), range(start, plan.steps), workers=plan.workers, device=device)
+            batched = _Batches(plan, source, crops, share() if shared else slice(None))
+            loaded = loading(batched, range(start, plan.steps), workers=plan.workers, device=device)
             for number, batch in enumerate(stack.enter_context(loaded), start=start):
                 torch.manual_seed(stream(plan.seed, "step", number).initial_seed())  # for dropout and its kind
                 _refuse_bad(batch, number)
@@ -183,22 +187,26 @@ def run_steps(
                     history.setdefault(name, []).append(float(value))
                 bar.set_postfix({name: f"{value:.3f}" for name, value in numbers.items()}, refresh=False)
                 bar.update()
-                done, stop = number + 1, asked()
-                report(description, done, plan.steps, numbers)
-                if folder is not None and (stop or done % plan.checkpoint_every == 0 or done == plan.steps):
-                    content = {name: part.state_dict() for name, part in state.items()}
-                    record = {"identity": identity, "step": done, "history": history, "state": content}
-                    save_checkpoint(folder / _CHECKPOINT, record)
+                done, stop = number + 1, anyone(asked()) if shared else asked()
+                _report(description, done, plan.steps, numbers)
+                if checkpoint is not None and (stop or done % plan.checkpoint_every == 0 or done == plan.steps):
+                    if first():
+                        checkpoint.save(state, done, history)
                     kept = done
                 if stop:
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
-            if folder is None:
+            if checkpoint is None:
                 how = "nothing is kept without a folder; with one, the same call goes on where it was stopped"
             else:
                 how = f"run the same call again and it goes on from {'there' if kept == done else f'step {kept}'}"
             raise Interrupted(f"{description} stopped at step {done} of {plan.steps}; {how}") from None
     return history
+
+
+def _report(*what: Any) -> None:
+    if first():
+        report(*what)
 
 
 def _refuse_bad(batch: Batch, number: int) -> None:
@@ -208,41 +216,11 @@ def _refuse_bad(batch: Batch, number: int) -> None:
         raise Diverged(f"step {number}: {error}") from None
 
 
-def clear_checkpoint(folder: Path) -> None:
-    """Remove the checkpoint of a run whose result has been saved."""
-    (folder / _CHECKPOINT).unlink(missing_ok=True)
-
-
-def _restore(path: Path, state: Mapping[str, Stateful], identity: str, steps: int) -> tuple[int, History]:
-    """The step to go on from and the history up to it, 0 and none without a checkpoint; `state` is loaded with the rest."""
-    if not path.exists():
-        return 0, {}
-    saved = load_checkpoint(path)
-    if saved.get("identity") != identity:
-        raise ValueError(
-            f"{path} belongs to a run with another configuration, classifier or data, or of another version; use another folder "
-            "or delete it"
-        )
-    try:
-        done = saved["step"]
-        history = {str(name): [float(value) for value in values] for name, values in saved["history"].items()}
-        if type(done) is not int or not 0 < done <= steps or any(len(values) > done for values in history.values()):
-            raise ValueError(f"step {done!r} of {steps}")
-        for name, part in state.items():
-            part.load_state_dict(saved["state"][name])
-    except Exception as error:  # of as many kinds as there are ways to be no state of this network
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(
-            f"{path} does not hold the state of this run ({type(error).__name__}: {reason}); delete it to start afresh"
-        ) from None
-    return done, history
-
-
 class _Batches:
-    """Batches of `source` by step number; a loader worker can compute any of them."""
+    """Batches of `source` by step number, `mine` of each; a loader worker can compute any of them."""
 
-    def __init__(self, plan: Plan, source: Source, crops: Callable[[int], Crops] | None) -> None:
-        self.plan, self.source, self.crops = plan, source, crops
+    def __init__(self, plan: Plan, source: Source, crops: Callable[[int], Crops] | None, mine: slice) -> None:
+        self.plan, self.source, self.crops, self.mine = plan, source, crops, mine
         self._passes: dict[int, torch.Tensor] = {}
 
     def _order(self, number: int) -> torch.Tensor:
@@ -253,13 +231,15 @@ class _Batches:
         return self._passes[number]
 
     def _indices(self, step: int) -> list[int]:
-        first = step * self.plan.batch_size
-        positions = range(first, first + self.plan.batch_size)
+        begin = step * self.plan.batch_size
+        positions = range(begin, begin + self.plan.batch_size)[self.mine]
         return [int(self._order(at // len(self.source))[at % len(self.source)]) for at in positions]
 
     def __getitem__(self, step: int) -> Batch:
         indices = self._indices(step)
-        return self.source.batch(indices) if self.crops is None else self.source.cropped(indices, self.crops(step))
+        if self.crops is None:
+            return self.source.batch(indices)
+        return self.source.cropped(indices, self.crops(step).part(self.mine))
 
     def names(self, step: int) -> list[str]:
         return [self.source.name(index) for index in self._indices(step)]

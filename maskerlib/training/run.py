@@ -11,6 +11,7 @@ from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.weights import restore_weights
 from maskerlib.data.samples import Batch, Source
 from maskerlib.running.checks import changes
+from maskerlib.running.distributed import first
 from maskerlib.running.provenance import Identified
 from maskerlib.training.finished import load_finished, save_finished
 from maskerlib.training.loop import Plan, Stateful, run_steps
@@ -85,7 +86,7 @@ class TrainingRun:
         content: dict[str, Any] = {"weights": module.eval().requires_grad_(False).state_dict()}
         if isinstance(classifier, Classifier):
             content["class_names"] = list(classifier.class_names)  # whoever asks for it by its file need not say them again
-        if self.folder is not None:
+        if self.folder is not None and first():
             save_finished(
                 self.folder, self.name, self.identity, content, history=history, seed=plan.seed, classifier=classifier
             )

@@ -1,0 +1,171 @@
+"""What tests/test_distributed.py has several processes do: `python -m torch.distributed.run distributed_run.py JOB FOLDER`."""
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from tiny import Squares, tiny_classifier
+from torch import nn
+
+from maskerlib.classifiers.classifier import Classifier
+from maskerlib.data.samples import Sample
+from maskerlib.masker import training
+from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.trained import Trained
+from maskerlib.masking.objectives import Objective
+from maskerlib.methods.entry import Unsupported
+from maskerlib.methods.gradient import gradient
+from maskerlib.metrics.evaluation import evaluate
+from maskerlib.running.distributed import gathered, rank, share, together, world
+from maskerlib.running.files import save_checkpoint
+from maskerlib.training.batch_norm import whole_batch_norm
+
+FIX = MaskerConfig(steps=50, batch_size=7, width=8, checkpoint_every=10, precision="fp32")  # 7: the shares of 2 and 4 differ
+CA = dataclasses.replace(FIX, mode="CA", pool_every=5, pool_size=4, classifier_lr=0.01)
+RUNS = {
+    "FIX": FIX,
+    "CA": CA,
+    "CA, two steps a batch, hard coins": dataclasses.replace(
+        CA, steps=12, classifier_steps=2, mask="gumbel_hard", temperature=1.0
+    ),
+    "CA, in parts": dataclasses.replace(CA, steps=12, micro_batch=1),
+    "FIX, noise, asked for a size": dataclasses.replace(
+        FIX, steps=12, infill="noise", condition="size", objective=Objective(budget=10, size_in=0, size_out=0)
+    ),
+}
+
+
+def train(name: str, folder: Path | None = None, **changes) -> Trained:
+    config = dataclasses.replace(RUNS[name], **changes)
+    return training.train_masker(tiny_classifier(), Squares(20), config, folder=folder, progress=False)
+
+
+def outcome(trained: Trained) -> dict:
+    """Every weight and the history."""
+    return {
+        "masker": dict(trained.masker.state_dict()),
+        "classifier": dict(trained.classifier.state_dict()),
+        "history": trained.history,
+    }
+
+
+def normed(values: torch.Tensor, weights: torch.Tensor, mine: slice) -> dict:
+    """What a network of two batch norms makes of `mine`, and the gradients of a loss that asks for a sum over all."""
+    generator = torch.Generator().manual_seed(3)
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.Sigmoid(), nn.BatchNorm2d(3, momentum=None)).double()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.copy_(torch.rand(weight.shape, generator=generator))
+    leaf = values[mine].clone().requires_grad_()
+    with whole_batch_norm(network):
+        for _ in range(2):  # the running statistics of two batches
+            result = network(leaf)
+    assert {type(part) for part in network} == {nn.BatchNorm2d, nn.Sigmoid}
+    (result * weights[mine]).sum().backward()
+    return {
+        "result": result.detach(),
+        "gradient": leaf.grad,
+        "state": dict(network.state_dict()),
+        "weights": [weight.grad for weight in network.parameters()],
+    }
+
+
+def whole_norm() -> dict:
+    """`normed`, put together again: rows in their order, gradients of weights added up."""
+    generator = torch.Generator().manual_seed(4)
+    values, weights = (torch.randn(7, 3, 2, 5, generator=generator, dtype=torch.float64) for _ in range(2))
+    parts = gathered(normed(3 + 2 * values, weights, share()))
+    whole = {name: torch.empty_like(values) for name in ("result", "gradient")}
+    for number, part in enumerate(parts):
+        for name, tensor in whole.items():
+            tensor[number :: world()] = part[name]
+    whole["weights"] = [sum(gradients) for gradients in zip(*(part["weights"] for part in parts), strict=True)]
+    assert all(torch.equal(parts[0]["state"][name], part["state"][name]) for part in parts for name in part["state"])
+    return whole | {"state": parts[0]["state"]}
+
+
+class Some(Squares):
+    """Squares of which some lack a label or a box."""
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = super().__getitem__(index)
+        mask = sample.image[0] > 0.55
+        return dataclasses.replace(sample, mask=mask, boxes=sample.boxes[: (index + 1) % 5])
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.labels[3::4] = -1
+
+
+def unsuited(images: torch.Tensor, targets: torch.Tensor, classifier: Classifier) -> torch.Tensor:
+    raise Unsupported("no rule for it")
+
+
+def table(count: int) -> list[str]:
+    """The table of `evaluate` and its rows with every digit, of a source whose batches of 4 do not divide among processes."""
+    methods = {
+        "channel": lambda images, targets, classifier: images[:, :1].sqrt(),
+        "gradient": gradient(),
+        "none": unsuited,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        options = dict(batch_size=4, truth=True, metrics=("pointing", "deletion"), per_image=True)
+        found, rows = evaluate(methods, Some(count), tiny_classifier(), **options)
+    return [found.to_json(double_precision=15), json.dumps(found.attrs), rows.to_csv(float_format="%.17g")]
+
+
+def everything() -> dict:
+    """All that must not depend on the number of processes, by name."""
+    found = {name: outcome(train(name)) for name in RUNS}
+    return found | {"batch norm": whole_norm(), "tables": {f"{count} images": table(count) for count in (3, 13, 24)}}
+
+
+def main(job: str, folder: Path) -> None:
+    with together("cpu"):
+        if job == "everything":
+            found = everything()
+            assert all(same(found, other) for other in gathered(found)), "the processes came out otherwise"
+            if rank() == 0:
+                save_checkpoint(folder / "found.pt", found)
+        elif job == "train":
+            train("CA", folder)
+        elif job in ("die", "raise"):
+            fail_at(17, kill=job == "die")
+            train("CA", folder)
+        elif job == "too many":
+            train("FIX", batch_size=world() - 1)
+
+
+def same(one: object, other: object) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return one == other
+
+
+def fail_at(step: int, *, kill: bool) -> None:
+    """Let the last process fail at a step, by itself or by SIGKILL."""
+    inner, calls = training.compute_gradients, []
+
+    def failing(*arguments, **options):
+        calls.append(None)
+        if len(calls) == step and rank() == world() - 1:
+            if kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise ValueError("this process has had enough")
+        return inner(*arguments, **options)
+
+    training.compute_gradients = failing
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,5 +1,6 @@
 """The same tables on other data: how a configuration is read, what it makes of them, and where their files go."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -106,7 +107,8 @@ def test_a_table_is_made_through_snakemake(folder, tmp_path):
     (tmp_path / "notebooks").mkdir()
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "experiments" / "Snakefile", "--directory", tmp_path]
     options = ["--cores", "1", "--nolock", "--config", f"config={place}"]
-    done = subprocess.run([*map(str, command), *options], capture_output=True, text=True, timeout=300)
+    environment = {**os.environ, "MASKERLIB_PROFILE": "default"}
+    done = subprocess.run([*map(str, command), *options], capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     results = read_results("trial", tmp_path / "figures" / "tables" / "mine")
     assert results.settings == ["plain"] and results.value("plain", "FIX", "accuracy before")[0] in (0, 0.25, 0.5, 0.75, 1)

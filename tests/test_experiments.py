@@ -90,7 +90,7 @@ class TestSetting:
         [
             ({"mode": "BOTH"}, "mode='BOTH' is unknown; choose one of FIX, CA"),
             ({"infill": "grey"}, f"infill='grey' is unknown; choose one of {', '.join(INFILLS)}, inpainter"),
-            ({"classifier": "mine"}, "classifier='mine' is unknown; choose one of scenes, shuffled"),
+            ({"classifier": "mine"}, "there is no classifier 'mine'"),
             ({"level": "odd"}, "level='odd' is unknown"),
             ({"per_class": 0}, "per_class=0 must be a whole number"),
             ({"class_share": 0.0}, "class_share=0.0 must lie above 0"),
@@ -110,7 +110,7 @@ class TestSetting:
             ({"masked_out": 3}, "masked_out=3 must be a text, or None"),
             ([], r"a run is read from names and values, not from \[\]"),
             (["mode"], r"a run is read from names and values, not from \['mode'\]"),
-            ({1: 2}, "a run has no parameter 1; the parameters are level"),
+            ({1: 2}, "a run has no parameter 1; the parameters are data, root"),
         ],
     )
     def test_a_value_that_no_run_could_use_is_refused(self, values, message):

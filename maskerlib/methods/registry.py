@@ -14,8 +14,7 @@ from typing import Any
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.doors import Method
 from maskerlib.methods.entry import MethodEntry
-from maskerlib.running.literals import read_as
-from maskerlib.running.registry import Registry, check_options
+from maskerlib.running.registry import Registry
 
 __all__ = ["METHODS", "method_named", "method_options", "read_options", "table"]
 
@@ -94,14 +93,7 @@ def read_options(name: str, texts: Iterable[tuple[str, str]]) -> dict[str, Any]:
     >>> read_options("rise", [("masks", "500"), ("centred", "true")])
     {'masks': 500, 'centred': True}
     """
-    known = method_options(name)
-    read: dict[str, Any] = {}
-    for option, text in texts:
-        check_options(f"method {name!r}", [option], known)
-        if option in read:
-            raise ValueError(f"method {name!r}: {option} is given twice, as {read[option]!r} and {text!r}; give it once")
-        read[option] = read_as(known[option].annotation, text, option)
-    return read
+    return METHODS.read(name, texts, _OFFERED)
 
 
 def table() -> list[str]:

@@ -13,6 +13,7 @@ Needs the extra `experiments`. Imports the rooms before it.
     golden          tiny runs that say whether the version must be raised
     grid            the tables of settings, read from experiments/*.yaml
     configs         the same tables on other data
+    packing         finished runs in one file, for another machine
     committed       what the files of a table know of its runs, so that these need not be made again
     results         means over seeds, with intervals, as tables
     tables          reading the tables, or making them anew

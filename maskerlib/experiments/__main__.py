@@ -10,6 +10,7 @@ python -m maskerlib.experiments figures         draw the figure of every table t
 python -m maskerlib.experiments parameters      what the notebook's cell has otherwise than `Setting`; --write mends it
 python -m maskerlib.experiments golden          train the golden runs and say what differs; --write keeps them as they are now
 python -m maskerlib.experiments plan --config experiments/imagenet     the same of tables on other data; also table, figures
+python -m maskerlib.experiments pack layers     its finished runs in one file, for another machine; unpack puts them there
 python -m maskerlib.experiments carry layers    give a table its new addresses, once two of its runs gave the same digits
 """
 
@@ -37,6 +38,7 @@ from maskerlib.experiments.configs import tables_of
 from maskerlib.experiments.figures import draw_all
 from maskerlib.experiments.grid import NOTEBOOK, Run, Table, unique
 from maskerlib.experiments.named import cost_of
+from maskerlib.experiments.packing import pack, unpack
 from maskerlib.experiments.results import MissingRuns, finished_part, make_table, missing_runs, runs_folder
 from maskerlib.experiments.settings import Setting
 from maskerlib.experiments.tables import read_results, state
@@ -121,6 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     golden_runs.add_argument("--write", action="store_true", help="keep what comes out")
     carry = commands.add_parser("carry", help="give a table its new addresses, once two of its runs gave the same digits")
     carry.add_argument("tables", nargs="+", help="the tables")
+    for name, says in (("pack", "put a table's finished runs into one file"), ("unpack", "take runs out of such a file")):
+        commands.add_parser(name, help=says).add_argument("table", help="the table")
     for command in (plan, table, figures):
         command.add_argument("--config", type=Path, help="a folder with a config.yaml, such as experiments/imagenet")
     options = parser.parse_args(arguments)
@@ -161,8 +165,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 save_figure(claims_figure(read_claims(tables)), drawn[-1], colours=128)
             print("\n".join(str(path.relative_to(root)) for path in drawn))
             return 0
-        if unknown := [name for name in options.tables if name not in known]:
+        asked = options.tables if "tables" in options else [options.table]
+        if unknown := [name for name in asked if name not in known]:
             parser.error(f"there is no table {unknown[0]!r}; choose from {', '.join(known)}")
+        if options.command in ("pack", "unpack"):
+            path = tables / f"{options.table}_runs.zip"
+            packs = options.command == "pack"
+            count = pack(known[options.table], folder, path) if packs else unpack(path, folder)
+            print(f"{count} runs {'to' if packs else 'from'} {path.relative_to(root)}")
+            return 0
         chosen = [known[name] for name in options.tables or known]
         if options.command == "table":
             for each in chosen:

@@ -1,4 +1,4 @@
-"""The command line: photographs explained, and the data sets of the field looked at.
+"""The command line: photographs explained, the data sets of the field looked at, classifiers trained.
 
 maskerlib explain my.jpg                                  the mask of a photo, and what the classifier says of both its sides
 maskerlib explain holidays/ --output maps/                every photo of a folder
@@ -7,6 +7,7 @@ maskerlib explain my.jpg --method rise --option masks 500 --option centred True 
 maskerlib explain --list                                  methods with what they cost, classifiers, data sources
 maskerlib data                                            the data sets of the field, their terms, and where they are to be had
 maskerlib data pets --root data/                          what a folder holds of one; --download gets it first
+maskerlib train torchvision:resnet18 --data folder:my_images --folder runs/mine     a classifier for classes of your own
 
 `python -m maskerlib` is the same. Modules are imported after the arguments are read, so that --help and a mistake are answered
 at once.
@@ -25,6 +26,7 @@ from maskerlib import __version__
 from maskerlib.data import __main__ as data
 from maskerlib.running.interruption import interruptible
 from maskerlib.running.threads import wait_passively
+from maskerlib.training import __main__ as training
 
 if TYPE_CHECKING:
     import torch
@@ -35,14 +37,15 @@ __all__ = ["main"]
 
 _FORMATS = (".png", ".jpg", ".jpeg", ".pdf", ".svg", ".webp")
 _FOLDER = "explained"
+_OTHERS = {"data": data, "train": training}  # commands that a room of its own answers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0; 1 for a skipped photo, a failed explanation or missing data; 2 for bad arguments, 130 after Ctrl-C."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = _parser().parse_args(given)
-    if options.command == "data":
-        return data.main(given[1:])
+    if options.command in _OTHERS:
+        return int(_OTHERS[options.command].main(given[1:]))
     done: list[str] = []
     skipped: list[str] = []
     try:
@@ -92,10 +95,15 @@ def _shown(text: str) -> str:
 def _names() -> str:
     from maskerlib.classifiers.registry import CLASSIFIERS
     from maskerlib.data.registry import SOURCES
+    from maskerlib.masker.collection import masker_cards
     from maskerlib.methods.registry import table
 
     lines = ["methods (--method):", "", *table()]
-    others = {"classifiers (--classifier):": CLASSIFIERS.lines(), "data sources (source_named):": SOURCES.lines()}
+    others = {
+        "trained maskers (--method masker:NAME):": [f"{name:22}{card.says}" for name, card in masker_cards().items()],
+        "classifiers (--classifier):": CLASSIFIERS.lines(),
+        "data sources (source_named):": SOURCES.lines(),
+    }
     for title, listed in others.items():
         lines += ["", title, "", *(f"  {line}" for line in listed)]
     return "\n".join(lines)
@@ -278,6 +286,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--seed", type=int, default=0, help="of whatever is drawn at random (%(default)s)")
     explain.add_argument("--list", action="store_true", help="list methods, classifiers and data sources, and do nothing")
     commands.add_parser("data", help="look at a data set of the field, or get it", parents=[data.parser(add_help=False)])
+    commands.add_parser("train", help="train a classifier for your classes", parents=[training.parser(add_help=False)])
     return parser
 
 

@@ -174,6 +174,9 @@ def check_module(module: str, words: list[str], request: pytest.FixtureRequest) 
         for name in ("look_at", "download"):
             monkeypatch.setattr(f"maskerlib.data.obtaining.{name}", not_run)
         assert explaining.main(words) == (2 if words[1:] else 0), "where a folder would be looked at"
+    elif module == "maskerlib" and words[:1] == ["train"]:
+        monkeypatch.setattr("maskerlib.training.__main__._prepared", not_run)
+        assert explaining.main(words) == 2, "where a classifier would be made"
     elif module == "maskerlib":
         given = explaining._parser().parse_args(words)
         if getattr(given, "option", None):

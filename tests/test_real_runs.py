@@ -181,7 +181,7 @@ class TestSources:
     def test_options_of_the_source(self, imagenet):
         wrong = {"val_options": {"splitt": "val"}, "train_images": None}
         setting = Setting(data="imagenet", root=str(imagenet), classifier="torchvision:resnet18", **wrong)
-        with pytest.raises(ValueError, match="data='imagenet' has no option 'splitt'; its options are boxed, channels"):
+        with pytest.raises(ValueError, match="source 'imagenet:.*' has no option 'splitt'; its options are boxed, channels"):
             real_sources(setting, (32, 32))
 
 

@@ -5,6 +5,7 @@
     reading               what the layers of a network return, as maps
     classifier            a network, the names of its layers, and what its input and output mean
     doors                 what every entry of the library asks of images, targets, labels and classifiers
+    heads                 another number of classes for a network
     candidates            which layers of a network can be read
     weights               weights from files into networks
     entry                 what a module of this room says of the classifier that it offers by name

@@ -7,9 +7,10 @@ from typing import Any
 
 from maskerlib.data.entry import SourceEntry
 from maskerlib.data.samples import Source
+from maskerlib.running.checks import check_value, one_of
 from maskerlib.running.registry import Registry
 
-__all__ = ["SOURCES", "source_named"]
+__all__ = ["SOURCES", "source_named", "split_named"]
 
 SOURCES = Registry(
     "source",
@@ -51,3 +52,22 @@ def source_named(name: str, *, size: int | tuple[int, int] | None = None, **opti
     """
     source: Source = SOURCES.made(name, options if size is None else {"size": size} | options)
     return source
+
+
+def split_named(name: str, split: str, *, size: int | tuple[int, int] | None = None, **options: Any) -> Source:
+    """The images of a source to train on, split "train", or to measure on, "val", whatever the source calls them.
+
+    Of a source that has no splits, a folder, they are the folders "train" and "val" in it. `options` are those of
+    `source_named`, and go before what the split says.
+
+    Raises ValueError for another split, and as `source_named` does.
+    """
+    check_value("split", split, one_of(("train", "val")))
+    entry, _ = SOURCES.find(name)
+    if split in entry.splits:
+        options = {**entry.splits[split], **options}
+    elif "split" in SOURCES.options(name):
+        options = {"split": split, **options}
+    else:
+        name += f"/{split}"
+    return source_named(name, size=size, **options)

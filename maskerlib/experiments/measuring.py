@@ -110,7 +110,7 @@ def _drawn(maps: _Maps, source: Source, classifier: Classifier, batch_size: int 
     with frozen(classifier):
         for batch, classes in zip(batches(source, batch_size), labels.split(batch_size), strict=True):
             batch = batch.to(classifier.mean.device)
-            # The processor's time does not count what else a busy machine does; an accelerator's work is only seen on the wall clock.
+            # A processor's time leaves out what else a busy machine does; a GPU's work is seen on the wall clock alone.
             clock = time.process_time if batch.images.device.type == "cpu" else time.perf_counter
             begun = clock()
             found.append(maps(batch, classes.to(batch.images.device)).cpu())
@@ -132,7 +132,7 @@ def measure(setting: Setting, drawn: Mapping[str, Drawn], before: Classifier) ->
     """Every metric of `maskerlib.metrics.evaluation.evaluate` and of `views`, and what the setting asks for besides, by variant.
 
     SM and the metrics that remove pixels ask `before`, the classifier that the run started from, so that runs can be compared.
-    The cost is that of an image: "milliseconds" of one thread's work, the median over batches; "forward" and "backward", the images that
+    The cost is that of an image: "milliseconds" of one thread, median over batches; "forward" and "backward", the images that
     the classifier sees and the gradients that pass through it, as the method's entry declares them for these options
     (`maskerlib.methods.entry.MethodEntry.cost`).
 

@@ -48,7 +48,7 @@ class Setting:
         data: "scenes", or a source of `maskerlib.data.registry.SOURCES` whose files are below a folder: "imagenet", "pets", ...
         root: that folder. It makes no other run: the same files may lie elsewhere.
         train_options, val_options: of that source for the images to train on and to measure on, where they are other than
-            `maskerlib.experiments.real_data.SPLITS` has them.
+            `maskerlib.data.registry.split_named` has them.
         image_size: pixels a side; None means what the classifier was made for. Scenes have theirs.
         level: of the scenes.
         train_images, val_images: how many images to train the masker on, and to measure it on. Where the data are no scenes, None

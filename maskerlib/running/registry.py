@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from maskerlib.running.literals import read_as
+
 __all__ = ["Entry", "Registry", "check_options", "with_options_of"]
 
 
@@ -131,6 +133,22 @@ class Registry(Mapping[str, E], Generic[E]):
         """
         taken = [each for each in self._parameters(asked) if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
         return {each.name: each for each in taken if each.name not in tuple(offered)}
+
+    def read(self, asked: str, texts: Iterable[tuple[str, str]], offered: Iterable[str] = ()) -> dict[str, Any]:
+        """Options of the entry that is asked for from (option, text) of a command line, each read as its factory declares it.
+
+        Raises ValueError as `find` does, for an option that there is not (with those that there are) or that is given twice, and
+        for a text that is no value of the option's type.
+        """
+        known = self.options(asked, offered)
+        read: dict[str, Any] = {}
+        for option, text in texts:
+            owner = f"{self.kind} {asked!r}"
+            check_options(owner, [option], known)
+            if option in read:
+                raise ValueError(f"{owner}: {option} is given twice, as {read[option]!r} and {text!r}; give it once")
+            read[option] = read_as(known[option].annotation, text, option)
+        return read
 
     def _parameters(self, asked: str) -> list[inspect.Parameter]:
         entry, told = self.find(asked)

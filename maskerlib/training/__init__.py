@@ -5,7 +5,8 @@
     loop        steps, and a run that survives a kill
     finished    what a training leaves behind, so that it is loaded and not repeated
     run         a run whose result is the weights of one module: loaded, or trained and kept
-    classifier  training a classifier from scratch, so that there is one to explain
+    classifier  training a classifier, so that there is one to explain
+    __main__    the command line of that
 """
 
 __all__: list[str] = []

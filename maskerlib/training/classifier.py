@@ -1,4 +1,4 @@
-"""Training a classifier from scratch, so that the course has one to explain wherever it is run."""
+"""Training a classifier, from scratch or from weights for other classes, so that there is one to explain."""
 
 import math
 from dataclasses import dataclass

@@ -101,4 +101,5 @@ def _example(folder: Path) -> Indexed:
     return cub(folder, 32, index=None)
 
 
-ENTRY = SourceEntry("cub:PATH", "CUB-200-2011: birds with boxes, and masks if they are there", cub, _example)
+_SPLITS = {"train": {"split": "train"}, "val": {"split": "test"}}
+ENTRY = SourceEntry("cub:PATH", "CUB-200-2011: birds with boxes, and masks if they are there", cub, _example, _SPLITS)

@@ -109,4 +109,5 @@ def _example(folder: Path) -> Indexed:
     return imagenet(folder, 32, index=None)
 
 
-ENTRY = SourceEntry("imagenet:PATH", "ImageNet: a folder a class, boxes in XML files", imagenet, _example)
+_SPLITS = {"train": {"split": "train"}, "val": {"split": "val"}}
+ENTRY = SourceEntry("imagenet:PATH", "ImageNet: a folder a class, boxes in XML files", imagenet, _example, _SPLITS)

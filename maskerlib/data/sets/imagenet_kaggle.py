@@ -26,7 +26,7 @@ from maskerlib.running.registry import with_options_of
 
 __all__ = ["ENTRY", "imagenet_kaggle"]
 
-_SPLITS = ("train", "val")
+_NAMES = ("train", "val")
 _IMAGES = Path("ILSVRC/Data/CLS-LOC")
 
 
@@ -51,7 +51,7 @@ def imagenet_kaggle(
     Raises FileNotFoundError for a missing file, ValueError for a class that is not in the list or a line that is none, beside
     what `Indexed` raises.
     """
-    check_value("split", split, one_of(_SPLITS))
+    check_value("split", split, one_of(_NAMES))
     base = Path(root)
     table, images = base / f"LOC_{split}_solution.csv", base / _IMAGES / split
     for path in (base / LISTS[0], table, images):
@@ -114,4 +114,5 @@ def _example(folder: Path) -> Indexed:
     return imagenet_kaggle(folder, 32, index=None)
 
 
-ENTRY = SourceEntry("imagenet-kaggle:PATH", "ImageNet as Kaggle has it: boxes in CSV files", imagenet_kaggle, _example)
+_SPLITS = {"train": {"split": "train"}, "val": {"split": "val"}}
+ENTRY = SourceEntry("imagenet-kaggle:PATH", "ImageNet as Kaggle has it: boxes in CSV files", imagenet_kaggle, _example, _SPLITS)

@@ -82,4 +82,5 @@ def _example(folder: Path) -> Indexed:
     return pets(folder, 32, index=None)
 
 
-ENTRY = SourceEntry("pets:PATH", "Oxford-IIIT Pet: cats and dogs with trimaps", pets, _example)
+_SPLITS = {"train": {"split": "trainval"}, "val": {"split": "test"}}
+ENTRY = SourceEntry("pets:PATH", "Oxford-IIIT Pet: cats and dogs with trimaps", pets, _example, _SPLITS)

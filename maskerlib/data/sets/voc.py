@@ -130,4 +130,5 @@ def _example(folder: Path) -> Indexed:
     return voc(folder, 32, masks=True, index=None)
 
 
-ENTRY = SourceEntry("voc:PATH", "PASCAL VOC: one sample a class of an image, boxes and masks", voc, _example)
+_SPLITS = {"train": {"split": "train"}, "val": {"split": "val"}}
+ENTRY = SourceEntry("voc:PATH", "PASCAL VOC: one sample a class of an image, boxes and masks", voc, _example, _SPLITS)

@@ -141,4 +141,5 @@ def _example(folder: Path) -> Indexed:
     return wsol(folder, 32, dataset="OpenImages", split="val", index=None)
 
 
-ENTRY = SourceEntry("wsol:PATH", "wsolevaluation's lists of ILSVRC, CUB and OpenImages30k", wsol, _example)
+_SPLITS = {"train": {"split": "train"}, "val": {"split": "test"}}
+ENTRY = SourceEntry("wsol:PATH", "wsolevaluation's lists of ILSVRC, CUB and OpenImages30k", wsol, _example, _SPLITS)

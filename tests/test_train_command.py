@@ -1,0 +1,64 @@
+"""`maskerlib train`: a classifier for classes of one's own, from a folder of images to a file that others can name."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskerlib.__main__ import main
+from maskerlib.classifiers.registry import classifier_named
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Red and blue images, for training and to measure on."""
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for split, count in (("train", 12), ("val", 4)):
+        for name, channel in (("red", 0), ("blue", 2)):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                pixels = random.integers(0, 90, (40, 40, 3), dtype=np.uint8)
+                pixels[..., channel] += 120
+                Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
+    return folder
+
+
+def command(images, folder, *more):
+    sizes = ["--size", "32", "--batch-size", "8", "--passes", "25", "--precision", "fp32"]
+    return ["train", "scenes", "--data", f"folder:{images}", "--folder", str(folder), *sizes, *more]
+
+
+def test_it_learns_and_is_known_by_its_file(images, tmp_path, capsys):
+    assert main(command(images, tmp_path / "run")) == 0
+    assert "classifier.pt: 100.0% of 8 images right, 2 classes" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == {"accuracy": 1.0, "images": 8}
+    assert "maskerlib" in (tmp_path / "run" / "provenance.json").read_text()
+    found = classifier_named("scenes", weights=tmp_path / "run" / "classifier.pt")
+    assert found.class_names == ("blue", "red")
+    stamp = (tmp_path / "run" / "classifier.pt").stat().st_mtime_ns
+    assert main(command(images, tmp_path / "run")) == 0, "a finished run is measured again, and not repeated"
+    assert (tmp_path / "run" / "classifier.pt").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--lr", "0"], "lr=0.0 must be a finite number above 0"),
+        (["--train-option", "sizee", "3"], "has no option 'sizee'"),
+        (["--data", "folder:nowhere"], "nowhere"),
+        (["--data", "photos"], "photos/train"),
+        (["--weights", "nowhere.pt"], "nowhere.pt"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(images, tmp_path, capsys, more, message):
+    assert main(command(images, tmp_path / "run", *more)) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
+
+
+def test_another_run_is_not_written_over(images, tmp_path, capsys):
+    assert main(command(images, tmp_path / "run", "--passes", "1")) == 0
+    assert main(command(images, tmp_path / "run", "--passes", "2")) == 2
+    assert "holds a finished classifier of another run" in capsys.readouterr().err

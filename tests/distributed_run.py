@@ -9,21 +9,27 @@ import warnings
 from pathlib import Path
 
 import torch
-from tiny import Squares, tiny_classifier
+from tiny import Squares, TinyNet, tiny_classifier
 from torch import nn
 
 from maskerlib.classifiers.classifier import Classifier
 from maskerlib.data.samples import Sample
 from maskerlib.masker import training
 from maskerlib.masker.config import MaskerConfig
+from maskerlib.masker.real_time import RealTimeConfig
+from maskerlib.masker.real_time_training import train_real_time
 from maskerlib.masker.trained import Trained
+from maskerlib.masking.inpainting import InpainterConfig, train_inpainter
 from maskerlib.masking.objectives import Objective
 from maskerlib.methods.entry import Unsupported
 from maskerlib.methods.gradient import gradient
 from maskerlib.metrics.evaluation import evaluate
 from maskerlib.running.distributed import gathered, rank, share, together, world
 from maskerlib.running.files import save_checkpoint
-from maskerlib.training.batch_norm import whole_batch_norm
+from maskerlib.training import loop
+from maskerlib.training.classifier import ClassifierConfig, train_classifier
+from maskerlib.training.loop import Interrupted
+from maskerlib.training.whole_batch import whole_batch
 
 FIX = MaskerConfig(steps=50, batch_size=7, width=8, checkpoint_every=10, precision="fp32")  # 7: the shares of 2 and 4 differ
 CA = dataclasses.replace(FIX, mode="CA", pool_every=5, pool_size=4, classifier_lr=0.01)
@@ -45,6 +51,39 @@ def train(name: str, folder: Path | None = None, **changes) -> Trained:
     return training.train_masker(tiny_classifier(), Squares(20), config, folder=folder, progress=False)
 
 
+class Thinned(TinyNet):
+    """A `TinyNet` with dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Dropout(0.3), self.head)
+
+
+def train_other(name: str, folder: Path | None = None) -> dict:
+    """Every weight that another training than `train_masker` leaves; the shares of its processes differ.
+
+    Real-time saliency takes ten steps: its area term is steep where masks are empty, and rounding grows tenfold in ten more.
+    """
+    classifier, source, common = tiny_classifier(), Squares(20), {"folder": folder, "progress": False}
+    if name == "real-time saliency":
+        config = RealTimeConfig(
+            selector_steps=6, steps=4, batch_size=7, width=8, fakes=0.5, checkpoint_every=10, precision="fp32"
+        )
+        trained = train_real_time(classifier, source, config, **common)
+        return {"masker": dict(trained.masker.state_dict()), "history": trained.history}
+    if name == "inpainter":
+        config = InpainterConfig(steps=50, batch_size=7, width=2, checkpoint_every=10)
+        return dict(train_inpainter(source, classifier.mean, config, **common).state_dict())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        classifier.network = Thinned()
+    config = ClassifierConfig(passes=17.5, batch_size=7, crop_scale=(0.5, 1.0), checkpoint_every=10, precision="fp32")
+    return dict(train_classifier(classifier, source, config, **common).state_dict())
+
+
+OTHERS = ("real-time saliency", "inpainter", "classifier")
+
+
 def outcome(trained: Trained) -> dict:
     """Every weight and the history."""
     return {
@@ -62,7 +101,7 @@ def normed(values: torch.Tensor, weights: torch.Tensor, mine: slice) -> dict:
         for weight in network.parameters():
             weight.copy_(torch.rand(weight.shape, generator=generator))
     leaf = values[mine].clone().requires_grad_()
-    with whole_batch_norm(network):
+    with whole_batch(network):
         for _ in range(2):  # the running statistics of two batches
             result = network(leaf)
     assert {type(part) for part in network} == {nn.BatchNorm2d, nn.Sigmoid}
@@ -122,7 +161,7 @@ def table(count: int) -> list[str]:
 
 def everything() -> dict:
     """All that must not depend on the number of processes, by name."""
-    found = {name: outcome(train(name)) for name in RUNS}
+    found = {name: outcome(train(name)) for name in RUNS} | {name: train_other(name) for name in OTHERS}
     return found | {"batch norm": whole_norm(), "tables": {f"{count} images": table(count) for count in (3, 13, 24)}}
 
 
@@ -138,6 +177,17 @@ def main(job: str, folder: Path) -> None:
         elif job in ("die", "raise"):
             fail_at(17, kill=job == "die")
             train("CA", folder)
+        elif job == "stop others":
+            stop_at(7)
+            for name in OTHERS:
+                try:
+                    train_other(name, folder / name)
+                except Interrupted:
+                    continue
+                raise AssertionError(f"{name} was to stop")
+        elif job == "train others":
+            for name in OTHERS:
+                train_other(name, folder / name)
         elif job == "too many":
             train("FIX", batch_size=world() - 1)
 
@@ -150,6 +200,21 @@ def same(one: object, other: object) -> bool:
     if isinstance(one, list):
         return len(one) == len(other) and all(map(same, one, other))
     return one == other
+
+
+def stop_at(step: int) -> None:
+    """Let the last process be interrupted at a step of every run, as by Ctrl-C."""
+    inner = loop.anyone
+    calls = {"of this run": 0}
+
+    def asking(flag: bool) -> bool:
+        calls["of this run"] += 1
+        now = calls["of this run"] == step
+        if now:
+            calls["of this run"] = 0
+        return inner(flag or (now and rank() == world() - 1))
+
+    loop.anyone = asking
 
 
 def fail_at(step: int, *, kill: bool) -> None:

@@ -67,7 +67,7 @@ def several(request, tmp_path_factory) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", distributed_run.RUNS)
+@pytest.mark.parametrize("name", [*distributed_run.RUNS, *distributed_run.OTHERS])
 def test_the_number_of_processes_changes_nothing_but_rounding(name, alone, several):
     distance, where = furthest(several[name], alone[name])
     assert distance < 1e-5, where
@@ -107,6 +107,18 @@ def test_a_run_that_dies_on_four_processes_goes_on_with_two(alone, tmp_path):
     assert not list(tmp_path.glob("checkpoint*"))
     distance, where = furthest(distributed_run.outcome(distributed_run.train("CA", tmp_path)), alone["CA"])
     assert distance < 1e-5, where
+
+
+@pytest.mark.slow
+def test_the_other_trainings_go_on_with_another_number(alone, tmp_path):
+    stopped = torchrun(4, "stop others", tmp_path)
+    assert stopped.returncode == 0, stopped.stderr
+    assert {load_checkpoint(tmp_path / name / "checkpoint.pt")["step"] for name in distributed_run.OTHERS} == {7}
+    done = torchrun(2, "train others", tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in distributed_run.OTHERS:
+        distance, where = furthest(distributed_run.train_other(name, tmp_path / name), alone[name])
+        assert distance < 1e-5, (name, where)
 
 
 @pytest.mark.slow

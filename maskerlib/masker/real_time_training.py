@@ -20,9 +20,11 @@ from maskerlib.masker.run import MaskerRun, check_config
 from maskerlib.masker.trained import Trained
 from maskerlib.masking.margins import blur_or_colour
 from maskerlib.masking.masks import area, mask_from_logits
+from maskerlib.running.distributed import share
 from maskerlib.running.precision import autocast
-from maskerlib.running.seeds import stream
+from maskerlib.running.seeds import for_each, stream
 from maskerlib.training.loop import Plan, run_steps
+from maskerlib.training.whole_batch import add_up_step, whole_batch
 
 __all__ = ["asked_for", "train_real_time"]
 
@@ -56,7 +58,7 @@ def train_real_time(
     device = torch.device(device) if device is not None else classifier.mean.device
     learner = config.learner(classifier).to(device).eval().requires_grad_(False)
     decoder = config.new_masker(classifier).to(device).train()
-    classes = decoder.embed.num_embeddings
+    classes, mine = decoder.embed.num_embeddings, share()
     if classes < 2:
         raise ValueError(f"{classifier.name} has one class; a selector needs two, so that there is one to ask for in vain")
     rest = [weight for name, weight in decoder.named_parameters() if not name.startswith("embed.")]
@@ -65,10 +67,10 @@ def train_real_time(
 
     def step(number: int, batch: Batch) -> dict[str, float]:
         images = moved(batch.images, device).to(memory_format=classifier.memory_format)
-        images = images if source.own_crops else apply_crops(images, run.crops(number))
+        images = images if source.own_crops else apply_crops(images, run.crops(number).part(mine))
         selects = number < config.selector_steps
-        share = config.selector_fakes if selects else config.fakes
-        asked = asked_for(batch.labels, classes, share, stream(config.seed, "fakes", number)).to(device)
+        fakes = config.selector_fakes if selects else config.fakes
+        asked = asked_for(batch.labels, classes, fakes, stream(config.seed, "fakes", number)).to(device)
         labels = moved(batch.labels, device)
         with torch.no_grad(), autocast(config.precision, device):
             logits, activations = learner.activations(images)
@@ -82,24 +84,26 @@ def train_real_time(
                 drawn = mask_from_logits(decoder(activations, asked), (images.shape[2], images.shape[3]))
         if selects:
             adam.param_groups[0]["lr"] = config.lr * 0.1 ** (17 * number // (8 * config.selector_steps))
-            numbers = _select(drawn, asked == labels)
+            numbers = _select(drawn, asked == labels, config.batch_size)
         else:
             numbers = _judge(config, learner, logits, images, drawn, asked, labels)
+        add_up_step([adam], numbers)
         adam.step()
         return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
 
-    history = run_steps(
-        Plan(config.selector_steps + config.steps, config.batch_size, config.seed, config.checkpoint_every, workers),
-        source,
-        step,
-        {"masker": decoder, "selector adam": selector_adam, "decoder adam": decoder_adam},
-        identity=run.origin.run,
-        folder=run.folder,
-        device=device,
-        progress=progress,
-        description="real-time saliency",
-        crops=run.crops if source.own_crops else None,
-    )
+    with whole_batch(decoder):
+        history = run_steps(
+            Plan(config.selector_steps + config.steps, config.batch_size, config.seed, config.checkpoint_every, workers),
+            source,
+            step,
+            {"masker": decoder, "selector adam": selector_adam, "decoder adam": decoder_adam},
+            identity=run.origin.run,
+            folder=run.folder,
+            device=device,
+            progress=progress,
+            description="real-time saliency",
+            crops=run.crops if source.own_crops else None,
+        )
     return run.finished(decoder, learner, history)
 
 
@@ -109,16 +113,20 @@ def asked_for(labels: Tensor, classes: int, share: float, generator: torch.Gener
     >>> asked_for(torch.tensor([0, 1, 1]), 2, 1.0, stream(0, "fakes"))
     tensor([1, 0, 0])
     """
-    fakes = torch.rand(len(labels), generator=generator) < share
-    away = torch.randint(1, classes, labels.shape, generator=generator)
+    fakes = for_each(lambda like: torch.rand(like.shape, generator=generator), labels) < share
+    away = for_each(lambda like: torch.randint(1, classes, like.shape, generator=generator), labels)
     return torch.where(fakes, (labels + away) % classes, labels)
 
 
-def _select(presence: Tensor, real: Tensor) -> dict[str, Tensor]:
-    """The gradients of a step of the first phase, left in the embedding; the numbers of its history."""
-    loss = F.binary_cross_entropy_with_logits(presence, real.to(presence))
+def _select(presence: Tensor, real: Tensor, batch_size: int) -> dict[str, Tensor]:
+    """The gradients of a step of the first phase, left in the embedding; the numbers of its history.
+
+    Either is what these images add to the means over a batch.
+    """
+    part = len(real) / batch_size
+    loss = F.binary_cross_entropy_with_logits(presence, real.to(presence)) * part
     loss.backward()
-    return {"selector": loss.detach(), "selector right": ((presence > 0) == real).float().mean()}
+    return {"selector": loss.detach(), "selector right": ((presence > 0) == real).float().mean() * part}
 
 
 def _judge(
@@ -130,7 +138,8 @@ def _judge(
     asked: Tensor,
     labels: Tensor,
 ) -> dict[str, Tensor]:
-    """The gradients of a step of the second phase, left in the decoder; the numbers of its history."""
+    """The gradients of a step of the second phase, left in the decoder; the numbers of its history; as in `_select`."""
+    part = len(images) / config.batch_size
 
     def classify(views: Tensor) -> Tensor:
         with autocast(config.precision, views.device):
@@ -141,8 +150,8 @@ def _judge(
     terms = config.objective.terms(classify, images, leaf, answers, asked == labels, classifier.mean, blur_or_colour())
     means = {}
     for name, term in terms:  # the graph of one view is gone before the next is built
-        mean = term.mean()
+        mean = term.mean() * part
         mean.backward()
         means[name] = mean.detach()
     mask.backward(leaf.grad)
-    return {"objective": torch.stack(list(means.values())).sum(), **means, "area": area(mask.detach()).mean()}
+    return {"objective": torch.stack(list(means.values())).sum(), **means, "area": area(mask.detach()).mean() * part}

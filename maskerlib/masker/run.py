@@ -17,7 +17,7 @@ from maskerlib.masker.real_time import RealTimeConfig
 from maskerlib.masker.trained import Config, Origin, Trained, load_trained
 from maskerlib.masking.infills import Infill
 from maskerlib.running.checks import changes, check_finite, check_value, one_of, shown
-from maskerlib.running.distributed import first
+from maskerlib.running.distributed import agreed, first, wait
 from maskerlib.running.seeds import stream
 from maskerlib.training.finished import load_finished
 from maskerlib.training.loop import Diverged, History, source_identity
@@ -83,9 +83,10 @@ class MaskerRun:
 
         Raises ValueError for a folder that holds another run, or a file that is damaged.
         """
-        if self.folder is None or load_finished(self.folder, "masker", self.origin.run, type(self.config).from_json) is None:
-            return None
-        return load_trained(self.folder, self.classifier)
+        read = type(self.config).from_json
+        done = self.folder is not None and load_finished(self.folder, "masker", self.origin.run, read) is not None
+        agreed(done, "whether their run is finished", "their folder has to lie on a disk that all of them see")
+        return load_trained(self.folder, self.classifier) if self.folder is not None and done else None
 
     def prepared(self, workers: int = 0) -> Source:
         """The source with a label of the classifier's for each image; `workers` processes load them.
@@ -111,4 +112,5 @@ class MaskerRun:
         trained = Trained(masker.eval(), learner.eval().requires_grad_(False), self.config, history, origin=self.origin)
         if self.folder is not None and first():
             trained.save(self.folder)
+        wait()  # until it is in its folder
         return trained

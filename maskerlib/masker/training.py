@@ -24,10 +24,9 @@ from maskerlib.masker.run import MaskerRun, check_config
 from maskerlib.masker.step import compute_gradients
 from maskerlib.masker.trained import Trained
 from maskerlib.masking.infills import Infill
-from maskerlib.running.distributed import add_up, agreed, share, wait
-from maskerlib.running.seeds import part_of_batch
-from maskerlib.training.batch_norm import whole_batch_norm
+from maskerlib.running.distributed import share
 from maskerlib.training.loop import Plan, Stateful, learning_rate_factor, run_steps, steps_for
+from maskerlib.training.whole_batch import add_up_step, whole_batch
 
 __all__ = ["train_masker"]
 
@@ -69,9 +68,7 @@ def train_masker(
     """
     check_config(config, MaskerConfig)
     run = MaskerRun(classifier, source, config, targets=targets, folder=folder, infill=infill)
-    finished = run.load()
-    agreed(finished is not None, "whether their run is finished", "their folder has to lie on a disk that all of them see")
-    if finished is not None:
+    if (finished := run.load()) is not None:
         return finished
     source = run.prepared(workers)
     device = torch.device(device) if device is not None else classifier.mean.device
@@ -123,22 +120,19 @@ def train_masker(
             with torch.no_grad():
                 answers = (teacher(images) > 0).float().scatter_(1, labels[:, None], 1.0)
         aside = _Aside(learner) if learns and config.classifier_steps == 2 else None
-        with part_of_batch(mine, config.batch_size):
-            numbers = compute_gradients(
-                config,
-                learner,
-                masker,
-                images,
-                labels,
-                judge=judge,
-                infill=infill,
-                answers=answers,
-                after_clean=aside,
-                batch_size=config.batch_size,
-            )
-        weights = [weight for optimiser, _ in rates for group in optimiser.param_groups for weight in group["params"]]
-        gradients = [weight.grad for weight in weights] + (aside.clean if aside is not None else [])
-        add_up([*(gradient for gradient in gradients if gradient is not None), *numbers.values()])
+        numbers = compute_gradients(
+            config,
+            learner,
+            masker,
+            images,
+            labels,
+            judge=judge,
+            infill=infill,
+            answers=answers,
+            after_clean=aside,
+            batch_size=config.batch_size,
+        )
+        add_up_step([optimiser for optimiser, _ in rates], numbers, aside.clean if aside is not None else ())
         numbers["gradient norm"] = torch.nn.utils.clip_grad_norm_(masker.parameters(), config.clip_norm)
         if aside is not None:
             aside.step(sgd)
@@ -148,7 +142,7 @@ def train_masker(
 
     judges = [learner.network] + ([pool.judge.network] if pool is not None else [])
     faster = contextlib.nullcontext() if compile is None else compiled(judges, compile)
-    with whole_batch_norm(masker), faster:
+    with whole_batch(masker), faster:
         history = run_steps(
             plan,
             source,
@@ -160,11 +154,8 @@ def train_masker(
             progress=progress,
             description=f"masker ({config.mode})",
             crops=run.crops if source.own_crops else None,
-            shared=True,
         )
-    trained = run.finished(masker, learner, history)
-    wait()  # until it is in its folder
-    return trained
+    return run.finished(masker, learner, history)
 
 
 class _Aside:

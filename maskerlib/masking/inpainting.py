@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskerlib.data.augment import random_crop_flip
+from maskerlib.data.augment import apply_crops, draw_crops
 from maskerlib.data.loading import moved
 from maskerlib.data.samples import Batch, Source
 from maskerlib.running.checks import LARGEST_BATCH, SEED, WIDEST, above, check_fields, check_value, whole
+from maskerlib.running.distributed import share
 from maskerlib.running.files import hash_tensors
 from maskerlib.running.seeds import stream
 from maskerlib.training.loop import Plan, source_identity
 from maskerlib.training.run import TrainingRun
+from maskerlib.training.whole_batch import add_up_step
 
 __all__ = ["Inpainter", "InpainterConfig", "random_holes", "train_inpainter"]
 
@@ -147,22 +149,25 @@ def train_inpainter(
     inpainter = Inpainter(width=config.width, seed=config.seed).to(mean.device).to(memory_format=torch.channels_last)
     if run.load(inpainter):
         return inpainter
+    mine = share()
     adam = torch.optim.Adam(inpainter.train().parameters(), lr=config.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, config.steps)
 
     def step(number: int, batch: Batch) -> dict[str, float]:
         images = moved(batch.images, mean.device).to(memory_format=torch.channels_last)
         draws = stream(config.seed, "inpainter", number)
-        images = random_crop_flip(images, draws, scale=(0.5, 1.0))
-        count, _, height, width = images.shape
-        hole = random_holes(count, (height, width), draws).to(mean.device)
+        images = apply_crops(images, draw_crops(config.batch_size, draws, scale=(0.5, 1.0)).part(mine))
+        holes = random_holes(config.batch_size, (images.shape[2], images.shape[3]), draws).to(mean.device)
+        hole = holes[mine]
         error = (inpainter.paint(images, hole, mean) - images).abs().mean(dim=1, keepdim=True)
-        inside, outside = (error * hole).sum() / hole.sum(), (error * (1 - hole)).sum() / (1 - hole).sum()
+        inside, outside = (error * hole).sum() / holes.sum(), (error * (1 - hole)).sum() / (1 - holes).sum()
         adam.zero_grad(set_to_none=True)
         (inside + 0.1 * outside).backward()
+        numbers = {"inside": inside.detach(), "outside": outside.detach()}
+        add_up_step([adam], numbers)
         adam.step()
         schedule.step()
-        return {"inside": float(inside.detach()), "outside": float(outside.detach())}
+        return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
 
     plan = Plan(config.steps, config.batch_size, config.seed, config.checkpoint_every, workers)
     run.train(inpainter, plan, source, step, {"adam": adam, "schedule": schedule}, progress=progress)

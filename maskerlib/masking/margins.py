@@ -23,6 +23,7 @@ from torch import Tensor
 from maskerlib.masking.infills import Infill, blur, fill
 from maskerlib.masking.masks import masked_in, masked_out, total_variation
 from maskerlib.running.checks import above, between, check_fields, check_value
+from maskerlib.running.seeds import for_each
 
 __all__ = ["MarginObjective", "blur_or_colour", "margin_loss"]
 
@@ -65,8 +66,8 @@ def blur_or_colour(
 
     def infill(images: Tensor, mean: Tensor) -> Tensor:
         count, channels = images.shape[:2]
-        draws = torch.rand(count, channels + 1, 1, 1, device=images.device, dtype=images.dtype)
-        colours = 0.5 + spread * (2 * draws[:, 1:] - 1) + noise * torch.randn_like(images)
+        draws = for_each(torch.rand_like, images.new_empty(count, channels + 1, 1, 1))
+        colours = 0.5 + spread * (2 * draws[:, 1:] - 1) + noise * for_each(torch.randn_like, images)
         return torch.where(draws[:, :1] < chance, cast(Tensor, blurred(images, mean)), colours.clamp(0, 1))
 
     return infill
@@ -127,7 +128,7 @@ class MarginObjective:
         """
 
         def view(show: Callable[[Tensor, Tensor, Tensor], Tensor], hole: Tensor) -> Tensor:
-            noisy = (images + self.noise * torch.randn_like(images)).clamp(0, 1)
+            noisy = (images + self.noise * for_each(torch.randn_like, images)).clamp(0, 1)
             return classify(show(noisy, mask, fill(infill(noisy, mean), hole)))
 
         yield "destroy", margin_loss(view(masked_out, mask), labels, ~real, self.keep, self.lose)

@@ -10,14 +10,16 @@ from torch.nn import functional as F
 
 from maskerlib.classifiers.classifier import Classifier, frozen
 from maskerlib.classifiers.doors import aligned, check_classifier, check_images
-from maskerlib.data.augment import random_crop_flip
+from maskerlib.data.augment import apply_crops, draw_crops
 from maskerlib.data.loading import moved
 from maskerlib.data.samples import Batch, Source, batches
 from maskerlib.running.checks import LARGEST_BATCH, SEED, above, between, check_fields, one_of, rising, whole
+from maskerlib.running.distributed import share
 from maskerlib.running.precision import PRECISIONS, autocast
 from maskerlib.running.seeds import stream
 from maskerlib.training.loop import Plan, source_identity, steps_for
 from maskerlib.training.run import TrainingRun
+from maskerlib.training.whole_batch import add_up_step
 
 __all__ = ["ClassifierConfig", "accuracy", "train_classifier"]
 
@@ -104,7 +106,7 @@ def train_classifier(
     aligned(source, classifier)
     if (unknown := (source.labels < 0).nonzero()).numel():
         raise ValueError(f"image {int(unknown[0])} of the source has no label; a classifier is trained on labelled images alone")
-    steps = steps_for(config.passes, len(source), config.batch_size)
+    mine, steps = share(), steps_for(config.passes, len(source), config.batch_size)
     decayed = [weight for weight in learner.parameters() if weight.dim() > 1]
     others = [weight for weight in learner.parameters() if weight.dim() <= 1]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
@@ -113,7 +115,8 @@ def train_classifier(
 
     def step(number: int, batch: Batch) -> dict[str, float]:
         images = moved(batch.images, device).to(memory_format=classifier.memory_format)
-        images = random_crop_flip(images, stream(config.seed, "augment", number), scale=config.crop_scale)
+        draws = stream(config.seed, "augment", number)
+        images = apply_crops(images, draw_crops(config.batch_size, draws, scale=config.crop_scale).part(mine))
         if number < config.small * steps:
             images = F.interpolate(images, scale_factor=2 / 3, mode="bilinear", antialias=True)
         labels = moved(batch.labels, device)
@@ -122,11 +125,14 @@ def train_classifier(
         sgd.zero_grad(set_to_none=True)
         with autocast(config.precision, device):
             logits = learner(images)
-        loss = F.cross_entropy(logits, labels)
+        part = len(images) / config.batch_size
+        loss = F.cross_entropy(logits, labels) * part
         loss.backward()
+        right = (logits.detach().argmax(dim=1) == labels).float().mean() * part
+        numbers = {"loss": loss.detach(), "right": right}
+        add_up_step([sgd], numbers)
         sgd.step()
-        right = (logits.detach().argmax(dim=1) == labels).float().mean()
-        return dict(zip(("loss", "right"), torch.stack([loss.detach(), right]).tolist(), strict=True))
+        return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
 
     plan = Plan(steps, config.batch_size, config.seed, config.checkpoint_every, workers)
     run.train(learner, plan, source, step, {"sgd": sgd}, classifier=learner, progress=progress)

@@ -25,7 +25,7 @@ from maskerlib.running.files import hash_tensors, make_folder, remove_leftovers
 from maskerlib.running.interruption import Interrupted, interruptible
 from maskerlib.running.processes import sole_use
 from maskerlib.running.progress import report
-from maskerlib.running.seeds import stream
+from maskerlib.running.seeds import part_of_batch, stream
 from maskerlib.training.checkpoint import Checkpoint, History, Stateful
 
 __all__ = [
@@ -124,7 +124,6 @@ def run_steps(
     device: torch.device | None = None,
     progress: bool = True,
     description: str = "training",
-    shared: bool = False,
 ) -> History:
     """Call `step(number, batch)` for each step of `plan`; return the history of what it returned.
 
@@ -138,8 +137,9 @@ def run_steps(
         device: where the steps take their batches (`maskerlib.data.loading.moved`); for CUDA they lie in pinned memory.
         progress: show a bar with the live numbers. `maskerlib.running.progress` reports them to a file in any case, where one
             is named.
-        shared: where there are several processes (`maskerlib.running.distributed`), each gets its share of every batch, and
-            `step` has to add up what they compute. A loop that is not shared is run by each of them as a whole.
+
+    Where there are several processes (`maskerlib.running.distributed`), each gets its share of every batch, and `step` has to add
+    up what they compute (`maskerlib.training.whole_batch`).
 
     A first Ctrl-C lets the step that runs end and saves it, a second stops at once. Of several processes the first writes.
 
@@ -150,7 +150,7 @@ def run_steps(
     """
     if len(source) == 0:
         raise ValueError("the source holds no images; give one that does")
-    if shared and plan.batch_size < world():
+    if plan.batch_size < world():
         raise ValueError(
             f"batch_size={plan.batch_size} for {world()} processes: each of them takes one image of a batch at the least; start "
             f"{plan.batch_size} or fewer, or make the batch larger"
@@ -164,22 +164,23 @@ def run_steps(
                 remove_leftovers(folder)
             checkpoint = Checkpoint(folder, identity)
             start, history = checkpoint.restore(state, plan.steps)
-        if shared:
-            agreed(identity, "what the run is", "give all of them the same configuration, classifier and source")
-            agreed(start, "the step to go on from", "their folder has to lie on a disk that all of them see")
+        agreed(identity, "what the run is", "give all of them the same configuration, classifier and source")
+        agreed(start, "the step to go on from", "their folder has to lie on a disk that all of them see")
         asked = stack.enter_context(interruptible())
         options = {"initial": start, "disable": not (progress and first()), "desc": description, "leave": False}
         bar = stack.enter_context(tqdm(total=plan.steps, **options))
         stack.enter_context(torch.random.fork_rng())
         done = kept = start
+        mine = share()
         _report(description, done, plan.steps)
         try:
-            batched = _Batches(plan, source, crops, share() if shared else slice(None))
+            batched = _Batches(plan, source, crops, mine)
             loaded = loading(batched, range(start, plan.steps), workers=plan.workers, device=device)
             for number, batch in enumerate(stack.enter_context(loaded), start=start):
                 torch.manual_seed(stream(plan.seed, "step", number).initial_seed())  # for dropout and its kind
                 _refuse_bad(batch, number)
-                numbers = step(number, batch)
+                with part_of_batch(mine, plan.batch_size):
+                    numbers = step(number, batch)
                 bad = [f"{name} is {value}" for name, value in numbers.items() if not math.isfinite(value)]
                 if bad:
                     raise Diverged(f"step {number}: {', '.join(bad)}; lower the learning rate or use precision='fp32'")
@@ -187,7 +188,7 @@ def run_steps(
                     history.setdefault(name, []).append(float(value))
                 bar.set_postfix({name: f"{value:.3f}" for name, value in numbers.items()}, refresh=False)
                 bar.update()
-                done, stop = number + 1, anyone(asked()) if shared else asked()
+                done, stop = number + 1, anyone(asked())
                 _report(description, done, plan.steps, numbers)
                 if checkpoint is not None and (stop or done % plan.checkpoint_every == 0 or done == plan.steps):
                     if first():

@@ -11,10 +11,11 @@ from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.weights import restore_weights
 from maskerlib.data.samples import Batch, Source
 from maskerlib.running.checks import changes
-from maskerlib.running.distributed import first
+from maskerlib.running.distributed import agreed, first, wait
 from maskerlib.running.provenance import Identified
 from maskerlib.training.finished import load_finished, save_finished
 from maskerlib.training.loop import Plan, Stateful, run_steps
+from maskerlib.training.whole_batch import whole_batch
 
 __all__ = ["TrainingRun"]
 
@@ -45,7 +46,9 @@ class TrainingRun:
 
         Raises ValueError for a folder that holds another run, or a file that is damaged.
         """
-        if self.folder is None or (saved := self._finished(self.folder)) is None:
+        saved = None if self.folder is None else self._finished(self.folder)
+        agreed(saved is not None, "whether their run is finished", "their folder has to lie on a disk that all of them see")
+        if self.folder is None or saved is None:
             return False
         restore_weights(module, saved, self.folder / f"{self.name}.pt")
         module.eval().requires_grad_(False)
@@ -72,17 +75,18 @@ class TrainingRun:
             state: what `step` changes besides the module.
             classifier: whose name and fingerprint `provenance.json` records.
         """
-        history = run_steps(
-            plan,
-            source,
-            step,
-            {self.name: module, **state},
-            identity=self.identity,
-            folder=self.folder,
-            device=next((weight.device for weight in module.parameters()), None),
-            progress=progress,
-            description=self.name,
-        )
+        with whole_batch(module):
+            history = run_steps(
+                plan,
+                source,
+                step,
+                {self.name: module, **state},
+                identity=self.identity,
+                folder=self.folder,
+                device=next((weight.device for weight in module.parameters()), None),
+                progress=progress,
+                description=self.name,
+            )
         content: dict[str, Any] = {"weights": module.eval().requires_grad_(False).state_dict()}
         if isinstance(classifier, Classifier):
             content["class_names"] = list(classifier.class_names)  # whoever asks for it by its file need not say them again
@@ -90,3 +94,4 @@ class TrainingRun:
             save_finished(
                 self.folder, self.name, self.identity, content, history=history, seed=plan.seed, classifier=classifier
             )
+        wait()  # until it is in its folder

@@ -1,11 +1,13 @@
 """What tests/test_distributed.py has several processes do: `python -m torch.distributed.run distributed_run.py JOB FOLDER`."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import signal
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -59,26 +61,36 @@ class Thinned(TinyNet):
         self.head = nn.Sequential(nn.Dropout(0.3), self.head)
 
 
-def train_other(name: str, folder: Path | None = None) -> dict:
-    """Every weight that another training than `train_masker` leaves; the shares of its processes differ.
+@contextlib.contextmanager
+def in_double() -> Iterator[None]:
+    """New networks and images are float64 in it: fifty steps of Adam make a thousandth of the rounding of float32."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
-    Real-time saliency takes ten steps: its area term is steep where masks are empty, and rounding grows tenfold in ten more.
-    """
-    classifier, source, common = tiny_classifier(), Squares(20), {"folder": folder, "progress": False}
-    if name == "real-time saliency":
-        config = RealTimeConfig(
-            selector_steps=6, steps=4, batch_size=7, width=8, fakes=0.5, checkpoint_every=10, precision="fp32"
-        )
+
+def train_other(name: str, folder: Path | None = None) -> dict:
+    """Every weight that another training than `train_masker` leaves; the shares of its processes differ."""
+    common = {"folder": folder, "progress": False}
+    if name == "classifier":
+        classifier = tiny_classifier()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(5)
+            classifier.network = Thinned()
+        config = ClassifierConfig(passes=17.5, batch_size=7, crop_scale=(0.5, 1.0), checkpoint_every=10, precision="fp32")
+        return dict(train_classifier(classifier, Squares(20), config, **common).state_dict())
+    with in_double():
+        classifier, source = tiny_classifier().double(), Squares(20)
+        if name == "inpainter":
+            config = InpainterConfig(steps=50, batch_size=7, width=2, checkpoint_every=10)
+            return dict(train_inpainter(source, classifier.mean, config, **common).state_dict())
+        steps = {"selector_steps": 10, "steps": 40, "checkpoint_every": 10}
+        config = RealTimeConfig(batch_size=7, width=8, fakes=0.5, precision="fp32", **steps)
         trained = train_real_time(classifier, source, config, **common)
         return {"masker": dict(trained.masker.state_dict()), "history": trained.history}
-    if name == "inpainter":
-        config = InpainterConfig(steps=50, batch_size=7, width=2, checkpoint_every=10)
-        return dict(train_inpainter(source, classifier.mean, config, **common).state_dict())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(5)
-        classifier.network = Thinned()
-    config = ClassifierConfig(passes=17.5, batch_size=7, crop_scale=(0.5, 1.0), checkpoint_every=10, precision="fp32")
-    return dict(train_classifier(classifier, source, config, **common).state_dict())
 
 
 OTHERS = ("real-time saliency", "inpainter", "classifier")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 import yaml
 
 from maskerlib.experiments.grid import load_table
-from maskerlib.experiments.results import missing_runs, runs_folder
+from maskerlib.experiments.results import finished_part, make_table, missing_runs, runs_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = {"train_images": 16, "val_images": 16, "steps": 40, "batch_size": 4, "width": 4, "precision": "fp32"}
@@ -89,6 +90,24 @@ def test_a_grid_survives_a_kill_and_ends_once(tmp_path):
     third = snakemake(tmp_path)
     output, _ = third.communicate(timeout=120)
     assert third.returncode == 0 and "Nothing to be done" in output
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_says_why_and_the_others_go_on(tmp_path):
+    pytest.importorskip("snakemake")
+    (tmp_path / "experiments").mkdir()
+    broken = {"data": "imagenet", "root": "nowhere", "classifier": "torchvision:resnet18"}
+    rows = [{"name": "it's broken", "parameters": broken}, *TABLE["rows"]]
+    (tmp_path / "experiments" / "tiny.yaml").write_text(yaml.safe_dump(TABLE | {"seeds": [0], "rows": rows}))
+    output, _ = snakemake(tmp_path, "--cores", "1").communicate(timeout=300)
+    line = next(line for line in output.splitlines() if line.startswith("it's broken, FIX, seed 0: error: "))
+    assert "nowhere/train: no such folder" in line
+    log = re.search(r"\(all of it: (runs/experiments/[0-9a-f]{16}/log\.txt)\)$", line)
+    assert log and (tmp_path / log[1]).read_text().splitlines()[-1] in line
+    assert len(finished(tmp_path)) == 1, "the other run goes on"
+    table, into = load_table(tmp_path / "experiments" / "tiny.yaml"), tmp_path / "figures" / "tables"
+    part = finished_part(table, runs_folder(tmp_path), into)
+    assert [row.name for row in part.rows] == ["plain"] and make_table(part, runs_folder(tmp_path), into)
 
 
 def test_the_claims_wait_for_their_tables():

@@ -63,13 +63,14 @@ plan: $(STAMP) ## list what is left of the ablations, and how long it should tak
 figures: $(STAMP) ## draw the figures of the ablations from figures/tables, which takes seconds
 	@$(PY) -m maskerlib.experiments figures
 
-bench: $(STAMP) ## measure training steps, masks per second, evaluation, threads and loading against plain references
+bench: $(STAMP) ## measure steps, masks per second, evaluation, threads, loading and memory against plain references
 	@$(PY) benchmarks/train_step.py $(ARGS)
 	@$(PY) benchmarks/throughput.py $(ARGS)
 	@$(PY) benchmarks/masks.py $(ARGS)
 	@$(PY) benchmarks/threads.py $(ARGS)
 	@$(PY) benchmarks/loader.py $(ARGS)
 	@$(PY) benchmarks/index.py
+	@$(PY) benchmarks/memory.py
 
 bench-precision: $(STAMP) ## compare maskers trained in bf16 with maskers trained in fp32; takes longer
 	@$(PY) benchmarks/precision.py $(ARGS)

@@ -7,8 +7,6 @@ of its own.
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import arguments, peak_memory
+from timing import apart, arguments, peak_memory
 
 from maskerlib.data.sets.indexed import Indexed
 from maskerlib.data.sets.record import DataSet, Record
@@ -51,16 +49,6 @@ def start(root: Path, count: int) -> dict[str, Any]:
     return {"seconds": seconds, "MB": memory, "images": len(sources[0]), "last": sources[0].records[count - 1].name}
 
 
-def apart(root: Path, count: int) -> dict[str, Any]:
-    """`start` in a process of its own."""
-    command = [sys.executable, __file__, "--images", str(count), "--in", str(root)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"the process that measures failed ({(done.stderr.strip() or 'no message').splitlines()[-1]})")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def main(argv: list[str] | None = None) -> None:
     """Measure, print, write."""
     parser = arguments(__doc__.splitlines()[0], "runs/bench/index.json")
@@ -72,7 +60,8 @@ def main(argv: list[str] | None = None) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        found = {"first start": apart(root, options.images), "from the list": apart(root, options.images)}
+        asked = ["--images", str(options.images), "--in", folder]
+        found = {name: apart(name, __file__, *asked) for name in ("first start", "from the list")}
         kept = sum(path.stat().st_size for path in (root / "index").iterdir()) / 2**20
     result = {
         **found,

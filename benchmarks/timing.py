@@ -5,16 +5,20 @@ machine down slows all of them; the median over the rounds leaves the odd interr
 """
 
 import argparse
+import json
+import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
-__all__ = ["RETURN_MEMORY", "Times", "arguments", "interleaved", "peak_memory"]
+__all__ = ["RETURN_MEMORY", "Times", "apart", "arguments", "interleaved", "peak_memory", "resident"]
 
 RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1048576"}
 """Environment in which glibc hands every tensor above 1 MB back to the system as soon as it is freed."""
@@ -80,6 +84,18 @@ def _processor() -> float:
     return time.process_time() + children.ru_utime + children.ru_stime
 
 
+def apart(what: str, script: str, *words: str) -> Any:
+    """What `script`, asked with these words, prints as JSON in its last line, from a process of its own under `RETURN_MEMORY`.
+
+    Raises RuntimeError, beginning with `what`, with the last line of its errors where it fails.
+    """
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, env=os.environ | RETURN_MEMORY)
+    if done.returncode:
+        reason = (done.stderr.strip() or "no message").splitlines()[-1]
+        raise RuntimeError(f"{what}: the process that measures failed ({reason})")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def peak_memory(work: Callable[[], object], device: torch.device) -> float | None:
     """MB that `work` needs at its worst moment above what was there before; None where nothing can tell.
 
@@ -99,6 +115,20 @@ def peak_memory(work: Callable[[], object], device: torch.device) -> float | Non
     return max(_resident(peak=True) - before, 0.0)
 
 
+def resident(device: torch.device) -> float:
+    """MB in use now: of torch's allocator on CUDA, else the resident set of the process (where none is told, the most so far)."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device) / 2**20
+    if _STATUS.exists():
+        return _status("VmRSS:")
+    return _peak_since_start()
+
+
+def _status(field: str) -> float:
+    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) / 2**10
+
+
 def _resident(*, peak: bool) -> float:
     """MB of resident set: now, or, with `peak`, the most since the last call without it."""
     if _STATUS.exists():
@@ -107,9 +137,7 @@ def _resident(*, peak: bool) -> float:
                 _CLEAR.write_text("5")  # the peak starts again from now; see proc(5)
             except OSError:
                 return _peak_since_start()  # then the peak so far is the level that must be passed
-        field = "VmHWM:" if peak else "VmRSS:"
-        line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(field))
-        return int(line.split()[1]) / 2**10
+        return _status("VmHWM:" if peak else "VmRSS:")
     return _peak_since_start()
 
 

@@ -10,15 +10,12 @@ import argparse
 import copy
 import dataclasses
 import json
-import os
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from timing import RETURN_MEMORY, arguments, interleaved, peak_memory
+from timing import apart, arguments, interleaved, peak_memory
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -203,14 +200,11 @@ def step_memory(mode: str, ours: bool, options: argparse.Namespace) -> float | N
 
 def step_memory_apart(mode: str, ours: bool, options: argparse.Namespace) -> float | None:
     """`step_memory` in a process of its own."""
-    command = [sys.executable, __file__, "--memory-of", mode, "ours" if ours else "reference"]
+    words = ["--memory-of", mode, "ours" if ours else "reference"]
     for name in ("device", "threads", "network", "classes", "size", "batch", "seed", "precision"):
-        command += [f"--{name}", str(getattr(options, name))]
-    answer = subprocess.run(command, capture_output=True, text=True, env=os.environ | RETURN_MEMORY)
-    if answer.returncode:
-        reason = (answer.stderr.strip() or "no message").splitlines()[-1]
-        raise RuntimeError(f"{mode}: the process that measures memory failed ({reason})")
-    return json.loads(answer.stdout.splitlines()[-1])
+        words += [f"--{name}", str(getattr(options, name))]
+    found: float | None = apart(mode, __file__, *words)
+    return found
 
 
 def measure(mode: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -6,6 +6,7 @@ No time is asserted: these tests must pass on the slowest machine.
 import argparse
 import functools
 import importlib
+import mmap
 import subprocess
 import sys
 from pathlib import Path
@@ -147,7 +148,7 @@ def test_memory_is_measured_in_another_process(script):
 def test_why_the_other_process_failed_is_named(script, monkeypatch):
     train_step = script("train_step")
     failed = subprocess.CompletedProcess([], 1, stdout="", stderr="Traceback ...\nValueError: no resnet99\n")
-    monkeypatch.setattr(train_step.subprocess, "run", lambda *command, **settings: failed)
+    monkeypatch.setattr(script("timing").subprocess, "run", lambda *command, **settings: failed)
     with pytest.raises(RuntimeError, match=r"FIX: the process .* failed \(ValueError: no resnet99\)"):
         train_step.step_memory_apart("FIX", True, options())
 
@@ -356,9 +357,39 @@ def test_a_start_is_measured_twice_and_the_second_reads_the_list(script, monkeyp
     monkeypatch.setattr("maskerlib.data.sets.index.Index.of", None)
     assert index.start(tmp_path, 10)["last"].endswith("_9.JPEG"), "nothing is listed again"
     failed = subprocess.CompletedProcess([], 1, stdout="", stderr="Traceback ...\nMemoryError: none left\n")
-    monkeypatch.setattr(index.subprocess, "run", lambda *command, **settings: failed)
-    with pytest.raises(RuntimeError, match=r"the process that measures failed \(MemoryError: none left\)"):
-        index.apart(tmp_path, 10)
+    monkeypatch.setattr(script("timing").subprocess, "run", lambda *command, **settings: failed)
+    with pytest.raises(RuntimeError, match=r"first start: the process that measures failed \(MemoryError: none left\)"):
+        index.main(["--images", "10", "--out", str(out)])
+
+
+# --- memory over time -------------------------------------------------------------------------------
+
+
+def test_growth_compares_the_end_with_the_middle(script):
+    growth = script("memory").growth
+    assert growth([5.0] * 10 + [7.0] * 10) == 1, "what a start needs is no growth"
+    assert growth([float(mb) for mb in range(1, 101)]) == pytest.approx(95.5 / 55.5)
+    assert growth([3.0]) == 1
+
+
+def test_memory_is_watched_drawn_and_written(script, tmp_path, capsys):
+    memory, out = script("memory"), tmp_path / "memory.json"
+    memory.main(["--steps", "4", "--images", "130", "--device", "cpu", "--out", str(out)])
+    result = read_json(out)
+    assert [len(result[job]["MB"]) for job in memory.JOBS] == [4, 4, 3]
+    assert all(positive(*result[job]["MB"]) for job in memory.JOBS) and result["limit"] == memory.GROWTH
+    assert out.with_suffix(".png").stat().st_size > 1000 and "MB at the most" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the peak is told")
+def test_a_leak_would_be_seen(script):
+    memory, kept = script("memory"), []
+    source = memory.Watched(memory.MadeUp(100, 32, ("a", "b")), torch.device("cpu"))
+    for number in range(100):
+        kept.append(mmap.mmap(-1, 2**21))  # 2 MB of the system's own, not what was freed before
+        kept[-1].write(bytes(2**21))
+        source.batch([number])
+    assert 150 < source.seen[-1] - source.seen[0] < 300
 
 
 # --- precision ------------------------------------------------------------------------------------

@@ -62,3 +62,10 @@ def test_another_run_is_not_written_over(images, tmp_path, capsys):
     assert main(command(images, tmp_path / "run", "--passes", "1")) == 0
     assert main(command(images, tmp_path / "run", "--passes", "2")) == 2
     assert "holds a finished classifier of another run" in capsys.readouterr().err
+
+
+def test_scenes_are_trained_on_as_well(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    few = ["--train-option", "count", "32", "--val-option", "count", "16"]
+    assert main(["train", "scenes", "--data", "scenes", "--folder", "run", "--passes", "1", *few]) == 0
+    assert "of 16 images right, 16 classes" in capsys.readouterr().out

@@ -55,7 +55,8 @@ def _prepared(options: argparse.Namespace) -> Any:
     from maskerlib.training.classifier import ClassifierConfig
 
     classifier = classifier_named(options.classifier, weights=options.weights, seed=options.seed)
-    size = options.size or classifier.input_size
+    height, width = classifier.input_size
+    size = options.size or (height if height == width else (height, width))
     train = split_named(options.data, "train", size=size, **SOURCES.read(options.data, options.train_option))
     val = split_named(options.data, "val", size=size, **SOURCES.read(options.data, options.val_option))
     if tuple(train.class_names) != classifier.class_names and train.class_names:

@@ -29,7 +29,6 @@ from maskerlib.running.threads import wait_passively
 from maskerlib.training import __main__ as training
 
 if TYPE_CHECKING:
-    import torch
 
     from maskerlib.classifiers.classifier import Classifier
 
@@ -120,12 +119,13 @@ class _Job:
         from maskerlib.explain import find_photos
         from maskerlib.methods.asking import explained_by
         from maskerlib.methods.registry import method_named, read_options
+        from maskerlib.running.devices import device_named
 
         self.options = options
         given = read_options(options.method, options.option)
         self.photos, self.left_out = find_photos(options.photos or ["chelsea"])
         self.outputs = _outputs(options, self.photos)
-        device = _device(options.device)
+        device = device_named(options.device)
         layers = None if options.layers is None else [name.strip() for name in options.layers.split(",")]
         if layers is not None and "" in layers:
             raise ValueError(f"--layers {options.layers!r} holds an empty name; give names with commas between them")
@@ -214,21 +214,6 @@ def _is_folder(path: Path) -> bool:
 
     there = path_status(path)
     return there is not None and stat.S_ISDIR(there.st_mode)
-
-
-def _device(name: str) -> "torch.device":
-    """The device called `name`; ValueError for one that is not there."""
-    import torch
-
-    there = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    there += ["mps"] if torch.backends.mps.is_available() else []
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        torch.zeros(1, device=name).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError, ValueError):
-        raise ValueError(f"--device {name!r} is not on this machine; choose auto, {', '.join(there)}") from None
-    return torch.device(name)
 
 
 def _check_size(size: int | None, classifier: "Classifier") -> None:

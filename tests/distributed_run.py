@@ -63,7 +63,7 @@ class Thinned(TinyNet):
 
 @contextlib.contextmanager
 def in_double() -> Iterator[None]:
-    """New networks and images are float64 in it: fifty steps of Adam make a thousandth of the rounding of float32."""
+    """New networks and images are float64 in it: in float32 rounding grows, by Adam, over these steps."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

@@ -81,8 +81,11 @@ class TestPackage:
         masks = method_named(f"masker:{name}", classifier)(images, None, classifier)
         assert masks.shape == (2, 1, *classifier.input_size) and 0 <= masks.min() < masks.max() <= 1
 
-    def test_each_is_listed_and_told_of_in_the_readme(self, name):
-        assert f"| `{name}` |" in Path("README.md").read_text(encoding="utf-8")
+    def test_the_readme_tells_what_its_card_says(self, name):
+        card = masker_cards()[name]
+        lines = Path("README.md").read_text(encoding="utf-8").splitlines()
+        row = next(line for line in lines if line.startswith(f"| `{name}` |"))
+        assert card.says in row and row.endswith(f"| {card.metrics['LE']:.3f} | {card.metrics['PxAP']:.3f} |")
 
 
 def test_a_folder_comes_before_a_name(run, monkeypatch, tmp_path):
@@ -156,8 +159,9 @@ def test_what_cannot_be_is_named(collection, run, server):
         load_masker("resnet")
     with pytest.raises(ValueError, match="was trained on classifier scene-resnet"):
         load_masker("mine", classifier_named("torchvision:resnet18"), collection=collection)
-    with pytest.raises(ValueError, match="name='a/b' is no file name"):
-        publish_masker(run, collection, "a/b", scene_classifier(), **SAID)
+    for name in ("a/b", "..", "", ".hidden"):
+        with pytest.raises(ValueError, match="this is no name of a folder"):
+            publish_masker(run, collection, name, scene_classifier(), **SAID)
     with pytest.raises(FileNotFoundError, match=r"no file .*nowhere\.json"):
         masker_cards(collection.with_name("nowhere.json"))
     with pytest.raises(OSError, match="404"):
@@ -178,6 +182,22 @@ def test_what_is_no_collection_is_refused(content, message, tmp_path, server, co
     for where in (collection, server[0]):
         with pytest.raises(ValueError, match=message):
             masker_cards(where)
+
+
+def test_a_name_cannot_lead_out_of_the_cache(collection, server, tmp_path):
+    cards = json.loads(collection.read_text(encoding="utf-8"))
+    collection.write_text(json.dumps({"../../mine": cards["mine"]}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"'\.\./\.\./mine': this is no name of a folder"):
+        load_masker("../../mine", collection=server[0], cache=tmp_path / "a" / "b" / "cache")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_card_names_its_masker(collection):
+    cards = json.loads(collection.read_text(encoding="utf-8"))
+    del cards["mine"]["files"]["masker.pt"]
+    collection.write_text(json.dumps(cards), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"masker 'mine' names no masker\.pt"):
+        masker_cards(collection)
 
 
 def test_a_file_that_is_none_of_a_run_is_refused(collection):

@@ -1,10 +1,12 @@
 """Finished runs in one file: what comes out is what went in, and nothing else comes out."""
 
 import zipfile
+from pathlib import Path
 
 import pytest
 from tiny_grid import finish, table_file
 
+from maskerlib.experiments.committed import state
 from maskerlib.experiments.grid import load_table, unique
 from maskerlib.experiments.packing import pack, unpack
 from maskerlib.experiments.results import make_table, missing_runs
@@ -59,3 +61,14 @@ def test_nothing_else_is_written(name, tmp_path):
     with pytest.raises(ValueError, match=r"a\.zip holds .*, expected ADDRESS/maps\.png or metrics\.json; pack it again"):
         unpack(tmp_path / "a.zip", tmp_path / "there")
     assert not (tmp_path / "there").exists() and not (tmp_path / "evil.json").exists()
+
+
+def test_the_runs_that_are_committed_are_of_their_table():
+    tables = Path(__file__).resolve().parents[1] / "figures" / "tables"
+    for path in tables.glob("*_runs.zip"):
+        name = path.stem.removesuffix("_runs")
+        table = load_table(tables.parents[1] / "experiments" / f"{name}.yaml")
+        runs = unique(list(table.runs()))
+        with zipfile.ZipFile(path) as archive:
+            assert {member.partition("/")[0] for member in archive.namelist()} <= runs.keys(), "of another version, or of no row"
+        assert state(table, tables) != "current", "the table is made; its runs need not travel"

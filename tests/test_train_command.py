@@ -1,9 +1,12 @@
 """`maskerlib train`: a classifier for classes of one's own, from a folder of images to a file that others can name."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from maskerlib.__main__ import main
@@ -48,6 +51,7 @@ def test_it_learns_and_is_known_by_its_file(images, tmp_path, capsys):
         (["--lr", "0"], "lr=0.0 must be a finite number above 0"),
         (["--train-option", "sizee", "3"], "has no option 'sizee'"),
         (["--data", "folder:nowhere"], "nowhere"),
+        (["--device", "cuda:99"], "--device 'cuda:99' is not on this machine; choose auto, cpu"),
         (["--data", "photos"], "photos/train"),
         (["--weights", "nowhere.pt"], "nowhere.pt"),
     ],
@@ -69,3 +73,29 @@ def test_scenes_are_trained_on_as_well(tmp_path, monkeypatch, capsys):
     few = ["--train-option", "count", "32", "--val-option", "count", "16"]
     assert main(["train", "scenes", "--data", "scenes", "--folder", "run", "--passes", "1", *few]) == 0
     assert "of 16 images right, 16 classes" in capsys.readouterr().out
+
+
+def test_a_network_of_one_size_is_told_of_before_it_is_trained(images, tmp_path, capsys):
+    asked = ["train", "torchvision:vit_b_32", "--data", f"folder:{images}", "--folder", str(tmp_path / "run")]
+    assert main([*asked, "--batch-size", "24", "--passes", "1"]) == 2
+    assert "does not take the smaller images, 149x149" in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends Ctrl-C")
+def test_after_ctrl_c_the_same_command_goes_on(images, tmp_path, capsys, monkeypatch):
+    step, calls = torch.optim.SGD.step, []
+
+    def stopped(self, *given, **options):
+        calls.append(1)
+        if len(calls) == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *given, **options)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", stopped)
+    assert main(command(images, tmp_path / "run")) == 130
+    assert "the same command goes on from the last checkpoint" in capsys.readouterr().err
+    assert main(command(images, tmp_path / "run")) == 0 and len(calls) == 75, "no step is taken twice"
+    assert main(command(images, tmp_path / "whole")) == 0
+    files = [tmp_path / name / "classifier.pt" for name in ("run", "whole")]
+    one, other = (classifier_named("scenes", weights=path).fingerprint() for path in files)
+    assert one == other

@@ -24,8 +24,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from maskerlib.experiments import golden
 from maskerlib.experiments import run as parts
 from maskerlib.experiments.cell import differing, write_cell
@@ -45,6 +43,7 @@ from maskerlib.experiments.tables import read_results, state
 from maskerlib.metrics.registry import ON_REQUEST
 from maskerlib.notebooks.runner import project_root
 from maskerlib.plots import save_figure
+from maskerlib.running.devices import device_named
 from maskerlib.running.files import read_json
 
 __all__ = ["expected_seconds", "main"]
@@ -223,7 +222,7 @@ def _line(name: str, runs: int, left: int, seconds: float) -> str:
 def _make_shared(part: str, cache: Path) -> None:
     """What `maskerlib.experiments.run` would make for the first run that needs it."""
     setting = Setting(**SHARED[part])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_named("auto")
     parts.sources(setting, cache)
     classifier = parts.shared_classifier(setting, cache, device)
     parts.shared_infill(setting, cache, classifier)

@@ -3,7 +3,7 @@
 A collection is a JSON file, {name: card}, with the files beside it or at addresses of their own. That of the package is
 `maskerlib/weights/maskers.json`; another, on a disk or at an https address, is read in the same way:
 
-    load_masker("efficientnet-lite0")                                         comes with the package
+    load_masker("scenes-CA")                                                  comes with the package
     load_masker("mine", collection="runs/collection/maskers.json")            what `maskerlib.masker.publishing` left
     load_masker("theirs", collection="https://example.org/maskers.json")      is downloaded, once
 
@@ -16,7 +16,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping
@@ -31,12 +30,13 @@ from maskerlib.classifiers.classifier import Classifier
 from maskerlib.classifiers.registry import classifier_named
 from maskerlib.masker.trained import Trained, load_trained
 from maskerlib.running.checks import check_value, one_of, shown
-from maskerlib.running.files import atomic_path, is_there, make_folder, read_json
+from maskerlib.running.files import is_there, make_folder, read_json
 
-__all__ = ["FINISHED", "Card", "digest_of", "load_masker", "masker_cards"]
+__all__ = ["FINISHED", "Card", "check_name", "digest_of", "load_masker", "masker_cards"]
 
 _CACHE = Path("runs/cache/maskers")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NAME, _SHA256 = re.compile(r"\w[\w.-]*"), re.compile(r"[0-9a-f]{64}")
+
 FINISHED = ("config.json", "history.json", "classifier.pt", "masker.pt")
 """What a finished run consists of, and a collection may hold; the classifier is there where it learnt as well (CA)."""
 
@@ -69,18 +69,27 @@ class Card:
     def read(cls, name: str, content: Any, collection: str) -> Self:
         """A card from what JSON holds. Raises ValueError, naming card and collection, for what is none."""
         owner = f"{collection}: masker {name!r}"
+        check_name(name)
         fields = {each.name: each for each in dataclasses.fields(cls)}
         needed = {key for key, each in fields.items() if each.default is each.default_factory is dataclasses.MISSING}
         if not isinstance(content, Mapping) or not needed <= content.keys() <= fields.keys():
             found = sorted(content) if isinstance(content, Mapping) else type(content).__name__
             raise ValueError(f"{owner} has {shown(found)}, expected {', '.join(fields)}; write it by publish_masker")
         card = cls(**content)
+        if isinstance(card.files, Mapping) and "masker.pt" not in card.files:
+            raise ValueError(f"{owner} names no masker.pt; write it by publish_masker")
         for file, place in card.files.items() if isinstance(card.files, Mapping) else [("files", None)]:
             known = isinstance(place, Mapping) and {"at", "sha256"} <= place.keys()
             if file not in FINISHED or not known or not _SHA256.fullmatch(str(place["sha256"])):
                 expected = f"one of {', '.join(FINISHED)} with 'at' and a 'sha256' of 64 digits"
                 raise ValueError(f"{owner} has a file {file!r}, {shown(place)}, expected {expected}; write it by publish_masker")
         return card
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError for the name of a masker that could be no folder's: it goes by that where it is kept."""
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"masker {name!r}: this is no name of a folder; give letters, digits, ., - and _")
 
 
 def masker_cards(collection: str | os.PathLike[str] | None = None) -> dict[str, Card]:
@@ -117,14 +126,12 @@ def load_masker(
     *,
     collection: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] = _CACHE,
-    device: torch.device | str | None = None,
 ) -> Trained:
     """The trained masker called `name`: a saliency method, as `maskerlib.masker.training.train_masker` returns it.
 
     Args:
-        classifier: the one that it was trained for; None makes it as the card says.
+        classifier: the one that it was trained for, on whose device the masker is; None makes it as the card says.
         collection: as in `masker_cards`. What lies at an https address is downloaded into `cache` when it is first asked for.
-        device: None means the classifier's.
 
     Raises ValueError for an unknown name, with those that there are, for a file whose bytes are not those of the card, and for
     another classifier; FileNotFoundError for a missing file; OSError for an address that does not answer.
@@ -134,8 +141,6 @@ def load_masker(
     card = cards[name]
     if classifier is None:
         classifier = classifier_named(card.classifier, weights=card.weights)
-    if device is not None:
-        classifier = classifier.to(device)
     with as_file(files("maskerlib").joinpath("weights")) as packed:
         base = str(packed / "maskers.json") if collection is None else os.fspath(collection)
         return load_trained(_folder(name, card, base, Path(cache)), classifier)
@@ -145,31 +150,24 @@ def _folder(name: str, card: Card, base: str, cache: Path) -> Path:
     """Where all files of a card lie, each of them checked: beside the collection, or in the cache."""
     places = {file: _beside(base, place["at"]) for file, place in card.files.items()}
     wanted = {file: place["sha256"] for file, place in card.files.items()}
-    folders = {str(Path(place).parent) for place in places.values()}
-    if len(folders) == 1 and not any(map(_is_address, places.values())):
-        for file, place in places.items():
-            _check(Path(place), wanted[file])
-            if Path(place).name != file:
-                raise ValueError(f"{base}: masker {name!r} has its {file} at {place}; name the file {file}")
-        return Path(folders.pop())
+    folder = Path(places["masker.pt"]).parent
+    if all(not _is_address(place) and Path(place) == folder / file for file, place in places.items()):
+        for file in places:
+            _check(folder / file, wanted[file])
+        return folder
     key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()
     folder = make_folder(cache / f"{name}-{key[:12]}")
     for file, place in places.items():
         if not is_there(folder / file) or digest_of(folder / file) != wanted[file]:
-            _fetch(place, folder / file, wanted[file])
+            _fetch(place if _is_address(place) else Path(place).resolve().as_uri(), folder / file, wanted[file])
     return folder
 
 
-def _fetch(place: str, path: Path, digest: str) -> None:
-    if not _is_address(place):
-        _check(Path(place), digest)
-        with atomic_path(path) as partial:
-            shutil.copyfile(place, partial)
-        return
+def _fetch(address: str, path: Path, digest: str) -> None:
     try:
-        torch.hub.download_url_to_file(place, str(path), hash_prefix=digest, progress=False)
+        torch.hub.download_url_to_file(address, str(path), hash_prefix=digest, progress=False)
     except RuntimeError as error:  # of the hash alone
-        raise ValueError(f"{place} does not hold the bytes of its card ({error}); ask whoever published it") from None
+        raise ValueError(f"{address} does not hold the bytes of its card ({error}); ask whoever published it") from None
 
 
 def _check(path: Path, digest: str) -> None:

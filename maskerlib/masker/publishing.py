@@ -2,19 +2,16 @@
 
 import dataclasses
 import os
-import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from maskerlib.classifiers.classifier import Classifier
-from maskerlib.masker.collection import FINISHED, Card, digest_of, masker_cards
+from maskerlib.masker.collection import FINISHED, Card, check_name, digest_of, masker_cards
 from maskerlib.masker.trained import load_trained
 from maskerlib.running.files import atomic_path, is_there, read_json, write_json
 
 __all__ = ["publish_masker"]
-
-_NAME = re.compile(r"[\w.-]+")
 
 
 def publish_masker(
@@ -38,10 +35,9 @@ def publish_masker(
         classifier: the one that the run started from, and `known_as` its name, as `classifier_named` takes it, with `weights`.
         says, data, command, metrics, measured_on: as in `Card`.
 
-    Raises ValueError for a name that is no file name, and as `maskerlib.masker.trained.load_trained` does for the run.
+    Raises ValueError for a name that could be no folder's, and as `maskerlib.masker.trained.load_trained` does for the run.
     """
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"name={name!r} is no file name; give letters, digits, ., - and _")
+    check_name(name)
     collection, source = Path(collection), Path(folder)
     load_trained(source, classifier)
     made = read_json(source / "provenance.json")

@@ -8,6 +8,7 @@
     distributed   several processes on one run, as torchrun starts them
     seeds         random streams without state
     precision     mixed precision and memory layout
+    devices       a device by its name
     extras        what `pip install maskerlib` alone leaves out
     threads       how processor threads wait for each other
     interruption  Ctrl-C in a long loop

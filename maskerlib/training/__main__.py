@@ -11,7 +11,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maskerlib.classifiers.classifier import Classifier
+    from maskerlib.data.samples import Source
+    from maskerlib.training.classifier import ClassifierConfig
 
 __all__ = ["main", "parser"]
 
@@ -25,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         classifier, config, train, val = _prepared(options)
-        trained = train_classifier(classifier, train, config, folder=options.folder, device=_device(), workers=options.workers)
+        trained = train_classifier(classifier, train, config, folder=options.folder, workers=options.workers)
         right = accuracy(trained, val, precision=options.precision)
         write_json(options.folder / "metrics.json", {"accuracy": right, "images": len(val)})
     except Diverged as error:
@@ -41,29 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _prepared(options: argparse.Namespace) -> Any:
+def _prepared(options: argparse.Namespace) -> "tuple[Classifier, ClassifierConfig, Source, Source]":
     """Classifier, configuration, and the images to train on and to measure on."""
     from maskerlib.classifiers.heads import for_classes
     from maskerlib.classifiers.registry import classifier_named
     from maskerlib.data.registry import SOURCES, split_named
+    from maskerlib.running.devices import device_named
     from maskerlib.training.classifier import ClassifierConfig
 
+    device = device_named(options.device)
     classifier = classifier_named(options.classifier, weights=options.weights, seed=options.seed)
     height, width = classifier.input_size
     size = options.size or (height if height == width else (height, width))
     train = split_named(options.data, "train", size=size, **SOURCES.read(options.data, options.train_option))
     val = split_named(options.data, "val", size=size, **SOURCES.read(options.data, options.val_option))
-    if tuple(train.class_names) != classifier.class_names and train.class_names:
+    if train.class_names and tuple(train.class_names) != classifier.class_names:
         classifier = for_classes(classifier, train.class_names, seed=options.seed)
     given = {name: getattr(options, name) for name in ("passes", "batch_size", "lr", "small", "seed", "precision")}
     crops = (options.smallest_crop, 1.0)
-    return classifier, ClassifierConfig(**given, crop_scale=crops), train, val
+    return classifier.to(device), ClassifierConfig(**given, crop_scale=crops), train, val
 
 
 def parser(**options: Any) -> argparse.ArgumentParser:
@@ -85,6 +86,7 @@ def parser(**options: Any) -> argparse.ArgumentParser:
     parser.add_argument("--smallest-crop", type=float, default=0.25, help="smallest area of the random crops (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of order, crops and random weights (%(default)s)")
     parser.add_argument("--precision", default="auto", help="auto, bf16 or fp32 (%(default)s)")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, mps; auto takes a GPU where there is one")
     parser.add_argument("--workers", type=int, default=0, help="processes that load images (%(default)s)")
     return parser
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from maskerlib.classifiers.classifier import Classifier, frozen
@@ -86,7 +87,8 @@ def train_classifier(
     With a `folder`, a finished run of the same configuration is loaded instead of repeated and a killed one goes on;
     `classifier.pt`, `history.json` and `provenance.json` are left there.
 
-    Raises ValueError for a source without labels, with other classes, or a folder that holds another run.
+    Raises ValueError for a source without labels, with other classes, a folder that holds another run, or a network that does not
+    take the smaller images that `small` shows it.
     """
     config = config or ClassifierConfig()
     if not source.class_names:
@@ -106,6 +108,8 @@ def train_classifier(
     aligned(source, classifier)
     if (unknown := (source.labels < 0).nonzero()).numel():
         raise ValueError(f"image {int(unknown[0])} of the source has no label; a classifier is trained on labelled images alone")
+    if config.small > 0:
+        _check_smaller(learner, source.size)
     mine, steps = share(), steps_for(config.passes, len(source), config.batch_size)
     decayed = [weight for weight in learner.parameters() if weight.dim() > 1]
     others = [weight for weight in learner.parameters() if weight.dim() <= 1]
@@ -118,7 +122,7 @@ def train_classifier(
         draws = stream(config.seed, "augment", number)
         images = apply_crops(images, draw_crops(config.batch_size, draws, scale=config.crop_scale).part(mine))
         if number < config.small * steps:
-            images = F.interpolate(images, scale_factor=2 / 3, mode="bilinear", antialias=True)
+            images = _smaller(images)
         labels = moved(batch.labels, device)
         for group in sgd.param_groups:
             group["lr"] = config.lr * _one_cycle(number, steps)
@@ -137,6 +141,22 @@ def train_classifier(
     plan = Plan(steps, config.batch_size, config.seed, config.checkpoint_every, workers)
     run.train(learner, plan, source, step, {"sgd": sgd}, classifier=learner, progress=progress)
     return learner
+
+
+def _smaller(images: Tensor) -> Tensor:
+    return F.interpolate(images, scale_factor=2 / 3, mode="bilinear", antialias=True)
+
+
+def _check_smaller(classifier: Classifier, size: tuple[int, int]) -> None:
+    """ValueError for a network that takes one size of images alone, as vision transformers do."""
+    blank = _smaller(torch.zeros(1, classifier.channels, *size, device=classifier.mean.device))
+    try:
+        with frozen(classifier), torch.no_grad():
+            classifier(blank)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        seen = "x".join(map(str, blank.shape[2:]))
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{classifier.name} does not take the smaller images, {seen} ({reason}); train with small=0") from None
 
 
 def _one_cycle(step: int, steps: int, *, warm: float = 0.15) -> float:

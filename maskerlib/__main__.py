@@ -29,7 +29,6 @@ from maskerlib.running.threads import wait_passively
 from maskerlib.training import __main__ as training
 
 if TYPE_CHECKING:
-
     from maskerlib.classifiers.classifier import Classifier
 
 __all__ = ["main"]

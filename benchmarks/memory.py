@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from timing import apart, arguments, resident
-from torch import Tensor
 
 from maskerlib.classifiers.scene_resnet import scene_classifier
 from maskerlib.data.samples import Batch, Sample, Source
@@ -82,20 +81,13 @@ def watched(job: str, options: argparse.Namespace) -> list[float]:
     device, classifier = torch.device(options.device), scene_classifier(options.device)
     if job == "evaluate":
         source = Watched(MadeUp(options.images, classifier.input_size[0], classifier.class_names), device)
-        evaluate({"FIX": scene_masker("FIX", device), "middle": middle}, source, classifier, precision="fp32")
+        evaluate({"FIX": scene_masker("FIX", device)}, source, classifier, precision="fp32")
         return source.seen
     pool = {"pool_every": 2, "pool_size": 30}
     config = MaskerConfig(mode=job, steps=options.steps, batch_size=16, width=16, precision="fp32", **pool)
     source = Watched(Scenes("train", count=min(2000, 16 * options.steps), cache=None), device)
     train_masker(classifier, source, config, progress=False)
     return source.seen[-options.steps :]
-
-
-def middle(images: Tensor, targets: object, classifier: object) -> Tensor:
-    """A method that costs nothing."""
-    masks = torch.zeros_like(images[:, :1])
-    masks[..., images.shape[2] // 4 : images.shape[2] // 2, :] = 1
-    return masks
 
 
 def picture(seen: dict[str, list[float]]) -> Figure:
